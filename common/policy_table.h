@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A policy, compiled: an ordered list of rules and a default as one flat block of bytes.
+ *
+ * netctld compiles, the worker checks the block once and looks up each new flow in it. The block
+ * holds no pointers, so it can be sent, kept and swapped as it is; its integers are in the byte
+ * order of the machine (both ends run on the same one).
+ *
+ *   struct policy_rule rules[] = {…, preset's rules…};
+ *   policy_table_compile(&input, &blob, &len, &bad)  →  PolicySet.table
+ *   policy_table_check(blob, len)                    →  once, at the worker
+ *   policy_table_lookup(blob, proto, addr, port, &by)
+ *
+ * The first rule that matches wins. A lookup costs O(log n) in the number of prefixes and ports,
+ * at most a few binary searches, whatever the rules look like (see policy_table.c).
+ *
+ * Addresses in which an IPv4 address is embedded are judged as that address, here and nowhere
+ * else: policy_effective_addr().
+ */
+#ifndef COMMON_POLICY_TABLE_H
+#define COMMON_POLICY_TABLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/addr.h"
+
+/* Who gave a verdict: the index of a rule as its author counts them (0, 1, …), or one of: */
+#define POLICY_BY_DEFAULT (-1)     /* no rule matched: the policy's own default */
+#define POLICY_BY_PRESET (-2)      /* a preset's list, or its default */
+#define POLICY_BY_HOST_ACCESS (-3) /* the gateway or the host's loopback, by host_access */
+
+/* IANA numbers, as netdp.proto's Proto. ICMPv6 (58) is looked up as ICMP. */
+#define POLICY_PROTO_ANY 0
+#define POLICY_PROTO_ICMP 1
+#define POLICY_PROTO_TCP 6
+#define POLICY_PROTO_UDP 17
+
+/* A table is at most this long, so that PolicySet fits its 4 MiB frame. */
+#define POLICY_TABLE_MAX 4128768u /* 4 MiB less 64 KiB for what is around it */
+/* At most so many pairs of prefix and port range over all rules of a policy. */
+#define POLICY_ENTRIES_MAX 65536u
+
+struct policy_ports {
+	uint16_t lo; /* host byte order, both inclusive */
+	uint16_t hi;
+};
+
+/*
+ * A rule as it is written: any of `to` and any of `ports`. n_to 0 is any address, n_ports 0 all
+ * ports. A rule that names ports says nothing about ICMP. Memory behind the pointers is the
+ * caller's and only read while compiling.
+ */
+struct policy_rule {
+	bool allow;
+	uint8_t proto; /* POLICY_PROTO_… */
+	const struct prefix *to;
+	size_t n_to;
+	const struct policy_ports *ports;
+	size_t n_ports;
+	int32_t by; /* what a verdict of this rule is to say: its index, or POLICY_BY_PRESET */
+};
+
+struct policy_input {
+	const struct policy_rule *rules;
+	size_t n_rules;
+	bool default_allow;
+	int32_t default_by; /* POLICY_BY_DEFAULT or POLICY_BY_PRESET */
+};
+
+/*
+ * Compiles into a fresh block that the caller frees. Errors, with *bad_rule (may be NULL) the
+ * place in in->rules or (size_t)-1:
+ *   -EINVAL  an unknown protocol, lo > hi, or an ICMP rule with ports
+ *   -EDOM    a prefix inside ::/96, 64:ff9b::/96 or 2002::/16, which is judged as IPv4: such a
+ *            rule could never match, the IPv4 prefix must be written instead
+ *   -E2BIG   more than POLICY_ENTRIES_MAX entries or POLICY_TABLE_MAX bytes
+ *   -ENOMEM
+ */
+int policy_table_compile(const struct policy_input *in, uint8_t **blob, size_t *len,
+			 size_t *bad_rule);
+
+/* Whether a block (8-byte aligned, as malloc gives it) is a table that can be looked up without
+ * further checks: 0, -EPROTONOSUPPORT for another version, -EINVAL. */
+int policy_table_check(const void *blob, size_t len);
+
+/* The verdict of a checked table: true to allow. port is 0 for ICMP; by may be NULL.
+ * Protocols other than the three are denied. */
+bool policy_table_lookup(const void *blob, uint8_t proto, const struct addr *addr, uint16_t port,
+			 int32_t *by);
+
+/*
+ * The verdict on a guest's flow, with what is true under every policy:
+ *  - the gateway address is the host's loopback: only with host_access, and then only a rule of
+ *    the VM's own (no preset, no default) can narrow it;
+ *  - 0/8, 127/8, :: and ::1 are nobody's on a wire, and the host's own loopback in its socket
+ *    calls: denied, so that host_access alone leads there.
+ */
+bool policy_table_judge(const void *blob, const struct addr *gateway, bool host_access,
+			uint8_t proto, const struct addr *addr, uint16_t port, int32_t *by);
+
+/*
+ * IPv4 (mapped) for addresses that carry one: ::ffff:0:0/96 (mapped), ::/96 (compatible, but not
+ * :: and ::1), 64:ff9b::/96 (NAT64, RFC 6052) and 2002::/16 (6to4, RFC 3056); others as they are.
+ */
+struct addr policy_effective_addr(const struct addr *a);
+
+/* ---- presets ---- */
+
+enum policy_preset { POLICY_OPEN, POLICY_NONE, POLICY_PUBLIC };
+
+/* "open", "none", "public". 0 or -EINVAL. */
+int policy_preset_parse(const char *name, enum policy_preset *out);
+const char *policy_preset_name(enum policy_preset preset);
+
+/*
+ * The rules of a preset, to follow the VM's own, and its default (default_by is
+ * POLICY_BY_PRESET). own are the addresses of the host's interfaces as prefixes, which `public`
+ * denies; they must live as long as the rules do. Returns how many of out were filled.
+ */
+#define POLICY_PRESET_RULES_MAX 2
+size_t policy_preset_rules(enum policy_preset preset, const struct prefix *own, size_t n_own,
+			   struct policy_rule out[POLICY_PRESET_RULES_MAX], bool *default_allow);
+
+#endif
