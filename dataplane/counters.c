@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: MIT */
+/* The counters' names. See counters.h. */
+#include "dataplane/counters.h"
+
+const char *const counter_names[COUNTER_COUNT] = {
+#define COUNTER_NAME(id, name) name,
+	COUNTERS(COUNTER_NAME)
+#undef COUNTER_NAME
+};

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The worker's counters: plain numbers that only grow, one per thing that can happen. Each has a
+ * dotted name under which `netctl stats` shows it.
+ */
+#ifndef DATAPLANE_COUNTERS_H
+#define DATAPLANE_COUNTERS_H
+
+#include <stdint.h>
+
+#define COUNTERS(X)                                                                                \
+	/* the link */                                                                             \
+	X(LINK_RX_FRAMES, "link.rx.frames")                                                        \
+	X(LINK_RX_BYTES, "link.rx.bytes")                                                          \
+	X(LINK_TX_FRAMES, "link.tx.frames")                                                        \
+	X(LINK_TX_BYTES, "link.tx.bytes")                                                          \
+	X(LINK_UPS, "link.ups")                                                                    \
+	X(LINK_REFUSED, "link.refused")                                                            \
+	X(DROP_LINK_DOWN, "drop.link_down")                                                        \
+	X(DROP_QUEUE_FULL, "drop.queue_full")                                                      \
+	X(DROP_FRAME_LENGTH, "drop.frame_length")                                                  \
+	X(DROP_LINK_ERROR, "drop.link_error")                                                      \
+	/* frames and packets */                                                                   \
+	X(DROP_ETHERTYPE, "drop.ethertype")                                                        \
+	X(DROP_DST_MAC, "drop.dst_mac")                                                            \
+	X(DROP_MALFORMED, "drop.malformed")                                                        \
+	X(DROP_CHECKSUM, "drop.checksum")                                                          \
+	X(DROP_SOURCE, "drop.source")                                                              \
+	X(DROP_PROTOCOL, "drop.protocol")                                                          \
+	X(DROP_MULTICAST, "drop.multicast")                                                        \
+	X(ARP_REPLIES, "arp.replies")                                                              \
+	/* fragments */                                                                            \
+	X(FRAGMENTS_IN, "fragment.in")                                                             \
+	X(FRAGMENTS_OUT, "fragment.out")                                                           \
+	X(FRAGMENTS_REASSEMBLED, "fragment.reassembled")                                           \
+	X(DROP_FRAGMENT_OVERLAP, "drop.fragment_overlap")                                          \
+	X(DROP_FRAGMENT_BOUNDS, "drop.fragment_bounds")                                            \
+	X(DROP_FRAGMENT_TIMEOUT, "drop.fragment_timeout")                                          \
+	/* DHCP */                                                                                 \
+	X(DHCP_REQUESTS, "dhcp.requests")                                                          \
+	X(DHCP_REPLIES, "dhcp.replies")                                                            \
+	X(DHCP_MALFORMED, "dhcp.malformed")                                                        \
+	/* DNS */                                                                                  \
+	X(DNS_QUERIES, "dns.queries")                                                              \
+	X(DNS_ANSWERED_LOCALLY, "dns.answered_locally")                                            \
+	X(DNS_FORWARDED, "dns.forwarded")                                                          \
+	X(DNS_MALFORMED, "dns.malformed")                                                          \
+	X(DNS_SERVFAIL, "dns.servfail")                                                            \
+	X(DNS_BOUNDS, "dns.bounds")                                                                \
+	X(DNS_STRANGE_ANSWERS, "dns.strange_answers")                                              \
+	X(DNS_TCP_CONNECTIONS, "dns.tcp_connections")                                              \
+	/* egress */                                                                               \
+	X(EGRESS_DIALS, "egress.dials")                                                            \
+	X(EGRESS_REFUSED_POLICY, "egress.refused_by_policy")                                       \
+	X(EGRESS_FAILED, "egress.failed")                                                          \
+	X(EGRESS_HALF_OPEN, "egress.half_open_bound")                                              \
+	X(EGRESS_NO_FDS, "egress.no_fds")                                                          \
+	/* ICMP */                                                                                 \
+	X(ICMP_ECHO_REQUESTS, "icmp.echo_requests")                                                \
+	X(ICMP_ECHO_REPLIES, "icmp.echo_replies")                                                  \
+	X(ICMP_ERRORS_SENT, "icmp.errors_sent")                                                    \
+	X(ICMP_BOUNDS, "icmp.bounds")                                                              \
+	/* UDP */                                                                                  \
+	X(UDP_FLOWS, "udp.flows")                                                                  \
+	X(UDP_TX_DATAGRAMS, "udp.tx.datagrams")                                                    \
+	X(UDP_RX_DATAGRAMS, "udp.rx.datagrams")                                                    \
+	X(UDP_TX_BYTES, "udp.tx.bytes")                                                            \
+	X(UDP_RX_BYTES, "udp.rx.bytes")                                                            \
+	X(UDP_BOUNDS, "udp.bounds")                                                                \
+	X(UDP_STRANGERS, "udp.strangers")                                                          \
+	X(UDP_SEND_ERRORS, "udp.send_errors")                                                      \
+	/* TCP */                                                                                  \
+	X(TCP_OUT, "tcp.out")                                                                      \
+	X(TCP_IN, "tcp.in")                                                                        \
+	X(TCP_ESTABLISHED, "tcp.established")                                                      \
+	X(TCP_REFUSED, "tcp.refused")                                                              \
+	X(TCP_TX_BYTES, "tcp.tx.bytes")                                                            \
+	X(TCP_RX_BYTES, "tcp.rx.bytes")                                                            \
+	X(TCP_RETRANSMITS, "tcp.retransmits")                                                      \
+	X(TCP_TIMEOUTS, "tcp.timeouts")                                                            \
+	X(TCP_RST_SENT, "tcp.rst_sent")                                                            \
+	X(TCP_RST_RECEIVED, "tcp.rst_received")                                                    \
+	X(TCP_OUT_OF_ORDER, "tcp.out_of_order")                                                    \
+	X(TCP_BAD_SEGMENTS, "tcp.bad_segments")                                                    \
+	X(TCP_SPILLED_BYTES, "tcp.spilled_bytes")                                                  \
+	X(TCP_BOUNDS, "tcp.bounds")                                                                \
+	X(TCP_NO_FDS, "tcp.no_fds")                                                                \
+	X(TCP_CHALLENGE_ACKS, "tcp.challenge_acks")                                                \
+	/* control */                                                                              \
+	X(EVENTS_DROPPED, "control.events_dropped")
+
+enum counter {
+#define COUNTER_ENUM(id, name) COUNTER_##id,
+	COUNTERS(COUNTER_ENUM)
+#undef COUNTER_ENUM
+	COUNTER_COUNT
+};
+
+struct counters {
+	uint64_t value[COUNTER_COUNT];
+};
+
+extern const char *const counter_names[COUNTER_COUNT];
+
+static inline void counter_add(struct counters *c, enum counter id, uint64_t n)
+{
+	c->value[id] += n;
+}
+
+static inline void counter_inc(struct counters *c, enum counter id)
+{
+	c->value[id]++;
+}
+
+#endif

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The flow memory: a shared file that netctld holds too, in which a worker notes its live TCP
+ * flows, so that its successor can reset them towards the guest. Nothing but 4-tuples.
+ *
+ * A successor treats it as untrusted hints: an entry can at worst make us send the guest an ACK.
+ */
+#ifndef DATAPLANE_STACK_FLOW_MEMORY_H
+#define DATAPLANE_STACK_FLOW_MEMORY_H
+
+#include "dataplane/stack/flow.h"
+
+#define FLOW_MEMORY_SLOTS 65536u
+#define FLOW_MEMORY_ENTRY 40u
+#define FLOW_MEMORY_SIZE ((size_t)FLOW_MEMORY_SLOTS * FLOW_MEMORY_ENTRY)
+
+struct flow_memory;
+
+/* Maps fd (owned by the callee from now on). NULL where it is too small or cannot be mapped. */
+struct flow_memory *flow_memory_open(int fd);
+void flow_memory_free(struct flow_memory *memory);
+int flow_memory_fd(const struct flow_memory *memory);
+
+/* All are no-ops for memory NULL or slots beyond the end. */
+void flow_memory_set(struct flow_memory *memory, uint32_t slot, const struct flow_key *key);
+void flow_memory_clear(struct flow_memory *memory, uint32_t slot);
+/* Copies the entry at *slot or the next one set, moves *slot past it; false at the end. */
+bool flow_memory_next(const struct flow_memory *memory, uint32_t *slot, struct flow_key *key);
+
+#endif
