@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * netctld's typed view of one worker: requests with completions, events, and nothing believed.
+ *
+ * Runs on netctld's libevent loop; one thread. The supervisor makes and frees clients and gives
+ * each to its VM by supervised_ops.up; a client is valid until supervised_ops.down returns.
+ *
+ * Requests. Each takes a `done` (may be NULL) that is called exactly once, from the loop and never
+ * from inside the request: code 0, or a negative errno with one line of text (never NULL). A worker
+ * that answers with nonsense, or not within WORKER_CLIENT_DEADLINE_MS, gives -EPROTO or
+ * -ETIMEDOUT; one that dies -ECONNRESET; freeing the client -ECANCELED. Requests are carried out
+ * and answered in order. Everything passed in is copied, and fds are duplicated: they stay the
+ * caller's, so netctld keeps its own copy of each listening socket.
+ *
+ * Answers and events come from a process that a guest may have captured: before a callback sees
+ * them lengths, counts and ranges were checked and text is printable ASCII. What they *claim* is
+ * still only a claim (a lease's address, a forward's id that was never added): ids that name
+ * nothing must be ignored by the callee.
+ *
+ * Received fds: a struct's fd member belongs to the client and is closed after the callback,
+ * unless the callee takes it by setting the member to -1. What such an fd is has not been checked.
+ *
+ * Ports in host byte order, addresses IPv4-mapped (common/addr.h), times as their names say.
+ */
+#ifndef CTL_WORKER_CLIENT_H
+#define CTL_WORKER_CLIENT_H
+
+#include "common/addr.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define WORKER_CLIENT_DEADLINE_MS 10000
+#define WORKER_FORWARDS_MAX 512 /* more than a worker takes; what an answer may list */
+#define WORKER_NAME_MAX 253
+
+struct event_base;
+struct worker_client;
+
+typedef void worker_done_fn(void *arg, int code, const char *text);
+
+/* ---- what is sent ---- */
+
+enum worker_link_kind { WORKER_LINK_NONE, WORKER_LINK_STREAM, WORKER_LINK_DGRAM, WORKER_LINK_TAP };
+
+struct worker_dns {
+	const struct endpoint *upstreams; /* port 0 is 53 */
+	size_t n_upstreams;
+	const char *const *search;
+	size_t n_search;
+};
+
+struct worker_host {
+	const char *name; /* lower case, no trailing dot */
+	const struct addr *addrs;
+	size_t n_addrs;
+};
+
+struct worker_hosts {
+	const struct worker_host *hosts;
+	size_t n_hosts;
+	bool host_access; /* whether host.internal and its aliases resolve */
+};
+
+struct worker_policy {
+	const void *table; /* common/policy_table.h, as compiled */
+	size_t len;
+	bool cut_existing;
+};
+
+struct worker_lease {
+	struct addr addr;
+	struct mac mac;
+	char hostname[64]; /* "" where the guest gave none */
+	int64_t since_ms;  /* wall clock */
+};
+
+struct worker_name {
+	struct addr addr;
+	char name[WORKER_NAME_MAX + 1];
+	int64_t until_ms; /* wall clock */
+};
+
+struct worker_config {
+	const char *vm;
+	struct prefix subnet;
+	struct addr gateway;
+	struct addr guest;
+	struct mac gateway_mac;
+	struct mac guest_mac; /* where known */
+	bool guest_mac_known; /* learned before, or fixed */
+	bool guest_mac_fixed;
+	uint32_t mtu;
+	bool host_access;
+	const char *hostname; /* DHCP option 12 for the guest */
+	struct worker_dns dns;
+	struct worker_policy policy;
+	struct worker_hosts hosts;
+	const struct worker_lease *lease; /* a predecessor's, or NULL */
+	const struct worker_name *names;  /* a predecessor's name log */
+	size_t n_names;
+	bool reset_flows; /* flow_memory holds a dead predecessor's flows: reset them */
+	int flow_memory;  /* the memfd of the VM's flows; kept by netctld across workers; -1 none */
+};
+
+struct worker_forward {
+	char id[160];
+	int proto; /* 6 TCP (unix listeners too), 17 UDP */
+	struct endpoint listen;
+	bool unix_listener; /* then listen means nothing */
+	uint16_t target_port;
+	bool snat;
+	int fd; /* the listening (TCP, unix) or bound (UDP) socket */
+};
+
+/* ---- what comes back ---- */
+
+struct worker_description {
+	char vm[64];
+	bool configured; /* false: Configure never came; the rest below means nothing */
+	struct prefix subnet;
+	struct addr gateway;
+	struct addr guest;
+	struct mac guest_mac;
+	bool guest_mac_known;
+	bool guest_mac_fixed;
+	uint32_t mtu;
+	bool host_access;
+	char sandbox[16]; /* "namespace", "landlock", "weak", … */
+	int64_t since_ms; /* wall clock */
+	enum worker_link_kind link;
+	bool link_up;
+	int link_listener;  /* fd of the stream link's listening socket, or -1 */
+	int link_connected; /* fd of the NIC itself, or -1 */
+	int flow_memory;    /* fd, or -1 */
+	bool has_lease;
+	struct worker_lease lease;
+	const struct worker_name *names; /* valid during the callback */
+	size_t n_names;
+};
+
+struct worker_counter {
+	char name[64]; /* "link.rx.frames" */
+	uint64_t value;
+};
+
+struct worker_stats {
+	const struct worker_counter *counters; /* valid during the callback */
+	size_t n_counters;
+	uint32_t tcp_flows;
+	uint32_t udp_flows;
+	uint32_t icmp_flows;
+};
+
+struct worker_flow {
+	int proto; /* 1, 6, 17 */
+	bool inbound;
+	struct endpoint guest;
+	struct endpoint remote; /* as the guest sees it */
+	struct endpoint host;   /* what the host side is connected to, or came from */
+	char state[32];
+	uint64_t age_ms;
+	uint64_t idle_ms;
+	uint64_t tx_bytes; /* from the guest */
+	uint64_t rx_bytes; /* to the guest */
+};
+
+typedef void worker_description_fn(
+	void *arg, int code, const char *text, struct worker_description *description);
+/* The forwards as the worker has them, each with its fd (take it by setting fd to -1). */
+typedef void worker_forwards_fn(
+	void *arg, int code, const char *text, struct worker_forward *forwards, size_t n);
+typedef void worker_stats_fn(
+	void *arg, int code, const char *text, const struct worker_stats *stats);
+/* All flows up to `max` asked for; truncated says that there were more. */
+typedef void worker_flows_fn(void *arg, int code, const char *text, const struct worker_flow *flows,
+	size_t n, bool truncated);
+/* In each of these the last arguments are NULL/0 where code is not 0. */
+
+/* ---- events ---- */
+
+struct worker_link_event {
+	bool up;
+	enum worker_link_kind kind;
+	bool refused;   /* a second VMM was turned away; up and kind are those of the link in use */
+	char text[256]; /* why, or "" */
+};
+
+struct worker_refused_event { /* aggregated: one a destination and second */
+	int proto;
+	struct endpoint to;
+	int32_t rule; /* index, or a negative POLICY_BY_* */
+	uint32_t count;
+};
+
+/* Any may be NULL. arg is the one given to supervisor_add(). */
+struct worker_client_events {
+	void (*link_changed)(void *arg, const struct worker_link_event *event);
+	void (*guest_seen)(void *arg, const struct mac *mac);
+	void (*lease)(void *arg, const struct worker_lease *lease);
+	void (*names_seen)(void *arg, const struct worker_name *names, size_t n);
+	void (*flow_refused)(void *arg, const struct worker_refused_event *event);
+	/* The dgram link's peer has gone; *fd is its socket, to await the next peer on. Take it by
+	 * setting *fd to -1. */
+	void (*link_returned)(void *arg, int *fd);
+};
+
+/* ---- requests ---- */
+
+/* Once, first, on a new worker. */
+void worker_client_configure(struct worker_client *client, const struct worker_config *config,
+	worker_done_fn *done, void *arg);
+/* The link: a listening stream socket (listener), or the NIC itself; fd -1 with WORKER_LINK_NONE
+ * takes the link away. */
+void worker_client_link_set(struct worker_client *client, enum worker_link_kind kind, int fd,
+	bool listener, uint32_t mtu, worker_done_fn *done, void *arg);
+void worker_client_forward_add(struct worker_client *client, const struct worker_forward *forward,
+	worker_done_fn *done, void *arg);
+void worker_client_forward_delete(
+	struct worker_client *client, const char *id, worker_done_fn *done, void *arg);
+void worker_client_policy_set(struct worker_client *client, const struct worker_policy *policy,
+	worker_done_fn *done, void *arg);
+void worker_client_hosts_set(struct worker_client *client, const struct worker_hosts *hosts,
+	worker_done_fn *done, void *arg);
+void worker_client_dns_set(struct worker_client *client, const struct worker_dns *dns,
+	worker_done_fn *done, void *arg);
+/* Orderly unless abrupt (no FIN or RST to the guest). Use supervised_want() or
+ * supervised_remove() rather: a worker that ends by itself is respawned. */
+void worker_client_shutdown(
+	struct worker_client *client, bool abrupt, worker_done_fn *done, void *arg);
+
+void worker_client_describe(struct worker_client *client, worker_description_fn *done, void *arg);
+void worker_client_forwards(struct worker_client *client, worker_forwards_fn *done, void *arg);
+void worker_client_stats(struct worker_client *client, worker_stats_fn *done, void *arg);
+void worker_client_flows(
+	struct worker_client *client, size_t max, worker_flows_fn *done, void *arg);
+
+/* The worker's protocol version and release as its Hello said. */
+uint32_t worker_client_version(const struct worker_client *client);
+const char *worker_client_release(const struct worker_client *client);
+
+/* ---- for the supervisor ---- */
+
+struct worker_client_hooks {
+	/* The worker's Hello came and suits us; requests may be sent before, too. */
+	void (*ready)(void *arg);
+	/* Once; the connection is of no use any more. err is a negative errno (-EPROTO: the worker
+	 * broke the protocol, else it ended). The client stays to be freed. */
+	void (*closed)(void *arg, int err, const char *text);
+};
+
+/* Takes the connected control socket fd in any case. NULL without memory. events_arg goes with
+ * events, arg with hooks. */
+struct worker_client *worker_client_new(struct event_base *base, int fd, const char *vm,
+	const struct worker_client_events *events, void *events_arg,
+	const struct worker_client_hooks *hooks, void *arg);
+void worker_client_free(struct worker_client *client);
+
+#endif
