@@ -40,7 +40,7 @@ struct event_base *loop_base(struct loop *loop);
 struct timer_wheel *loop_wheel(struct loop *loop);
 
 /* Milliseconds, monotonic, as of this pass: cheap, and the same for all in a pass. */
-uint64_t loop_now(const struct loop *loop);
+uint64_t loop_now(struct loop *loop);
 
 void loop_defer(struct loop *loop, struct task *task); /* no-op where queued already */
 void loop_cancel(struct loop *loop, struct task *task);

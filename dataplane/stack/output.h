@@ -18,6 +18,7 @@ struct output {
 	struct link *link;
 	const struct net *net;
 	uint16_t next_id; /* IP identification of fragments */
+	uint8_t *frame;   /* the reservation between begin and end */
 };
 
 struct output_ip {

@@ -24,6 +24,9 @@ struct timer_wheel;
 
 struct timer_wheel *timer_wheel_new(uint64_t now_ms);
 void timer_wheel_free(struct timer_wheel *wheel);
+/* Where timer_arm() gets the time from; without it, from the latest timer_wheel_run(). The wheel
+ * itself stands still while the loop sleeps, so delays must not be counted from its own time. */
+void timer_wheel_set_clock(struct timer_wheel *wheel, uint64_t (*now)(void *arg), void *arg);
 
 /* Arms, or moves an armed timer. delay in ms; 0 fires at the next run. */
 void timer_arm(struct timer_wheel *wheel, struct timer *timer, uint64_t delay_ms);

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: MIT */
+/* The worker's loop. See loop.h. */
+#include "dataplane/loop.h"
+
+#include "common/clock.h"
+#include "dataplane/stack/timer_wheel.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* Tasks run for at most this long before descriptors and timers are looked at again. */
+#define TASK_BUDGET_US 1000
+
+struct loop {
+	struct event_base *base;
+	struct event *wakeup; /* bounds a pass's sleep by the next timer */
+	struct timer_wheel *wheel;
+	struct task tasks; /* list head */
+	struct loop_hook *hooks;
+	uint64_t now;
+	bool stale; /* the loop may have slept since `now` was read */
+	bool stopped;
+};
+
+static void woken(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	(void)arg;
+}
+
+struct loop *loop_new(void)
+{
+	struct loop *loop = calloc(1, sizeof(*loop));
+	struct event_config *config = event_config_new();
+
+	if (!loop || !config)
+		goto fail;
+	event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK | EVENT_BASE_FLAG_NO_CACHE_TIME);
+	loop->base = event_base_new_with_config(config);
+	if (!loop->base || event_base_priority_init(loop->base, LOOP_PRIORITIES) < 0)
+		goto fail;
+	event_config_free(config);
+	config = NULL;
+	loop->now = clock_ms();
+	loop->tasks.next = loop->tasks.prev = &loop->tasks;
+	loop->wheel = timer_wheel_new(loop->now);
+	if (loop->wheel)
+		timer_wheel_set_clock(loop->wheel, wheel_now, loop);
+	loop->wakeup = event_new(loop->base, -1, 0, woken, NULL);
+	if (!loop->wheel || !loop->wakeup)
+		goto fail;
+	event_priority_set(loop->wakeup, LOOP_CONTROL);
+	return loop;
+fail:
+	if (config)
+		event_config_free(config);
+	loop_free(loop);
+	return NULL;
+}
+
+void loop_free(struct loop *loop)
+{
+	if (!loop)
+		return;
+	if (loop->wakeup)
+		event_free(loop->wakeup);
+	if (loop->base)
+		event_base_free(loop->base);
+	timer_wheel_free(loop->wheel);
+	free(loop);
+}
+
+struct event_base *loop_base(struct loop *loop)
+{
+	return loop->base;
+}
+
+struct timer_wheel *loop_wheel(struct loop *loop)
+{
+	return loop->wheel;
+}
+
+uint64_t loop_now(struct loop *loop)
+{
+	if (loop->stale) {
+		loop->now = clock_ms();
+		loop->stale = false;
+	}
+	return loop->now;
+}
+
+static uint64_t wheel_now(void *arg)
+{
+	return loop_now(arg);
+}
+
+void loop_defer(struct loop *loop, struct task *task)
+{
+	if (task->next)
+		return;
+	task->prev = loop->tasks.prev;
+	task->next = &loop->tasks;
+	task->prev->next = task;
+	loop->tasks.prev = task;
+}
+
+void loop_cancel(struct loop *loop, struct task *task)
+{
+	(void)loop;
+	if (!task->next)
+		return;
+	task->prev->next = task->next;
+	task->next->prev = task->prev;
+	task->next = task->prev = NULL;
+}
+
+void loop_add_hook(struct loop *loop, struct loop_hook *hook)
+{
+	hook->next = loop->hooks;
+	loop->hooks = hook;
+}
+
+static void run_tasks(struct loop *loop)
+{
+	uint64_t end = clock_us() + TASK_BUDGET_US;
+	struct task mark = {0};
+
+	/* What is queued behind the mark was queued during this pass and waits for the next. */
+	loop_defer(loop, &mark);
+	while (loop->tasks.next != &mark) {
+		struct task *task = loop->tasks.next;
+
+		loop_cancel(loop, task);
+		task->run(task);
+		if (clock_us() >= end)
+			break;
+	}
+	loop_cancel(loop, &mark);
+}
+
+static int wait_for_events(struct loop *loop)
+{
+	uint64_t wait;
+
+	if (loop->tasks.next != &loop->tasks)
+		return event_base_loop(loop->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+	wait = timer_wheel_wait(loop->wheel, clock_ms());
+	if (wait != UINT64_MAX) {
+		struct timeval tv = {.tv_sec = (time_t)(wait / 1000), .tv_usec = (int)(wait % 1000 * 1000)};
+
+		event_add(loop->wakeup, &tv);
+	}
+	return event_base_loop(loop->base, EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY);
+}
+
+int loop_run(struct loop *loop)
+{
+	loop->stopped = false;
+	while (!loop->stopped) {
+		loop->stale = true;
+		if (wait_for_events(loop) < 0)
+			return -EIO;
+		timer_wheel_run(loop->wheel, loop_now(loop));
+		run_tasks(loop);
+		for (struct loop_hook *hook = loop->hooks; hook; hook = hook->next)
+			hook->run(hook);
+	}
+	return 0;
+}
+
+void loop_stop(struct loop *loop)
+{
+	loop->stopped = true;
+	event_base_loopbreak(loop->base);
+}

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT */
+/* The flow memory: 40 bytes a slot, used byte, ports, addresses. See flow_memory.h. */
+#include "dataplane/stack/flow_memory.h"
+
+#include "common/be.h"
+
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct flow_memory {
+	int fd;
+	uint8_t *map;
+};
+
+/* An entry: 1 byte "in use", 3 unused, ports (big-endian), addresses. */
+enum { AT_USED = 0, AT_GUEST_PORT = 4, AT_REMOTE_PORT = 6, AT_GUEST = 8, AT_REMOTE = 24 };
+
+struct flow_memory *flow_memory_open(int fd)
+{
+	struct flow_memory *m = calloc(1, sizeof(*m));
+	struct stat st;
+
+	if (!m || fstat(fd, &st) < 0 || (size_t)st.st_size < FLOW_MEMORY_SIZE)
+		goto fail;
+	m->map = mmap(NULL, FLOW_MEMORY_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (m->map == MAP_FAILED)
+		goto fail;
+	m->fd = fd;
+	return m;
+fail:
+	free(m);
+	close(fd);
+	return NULL;
+}
+
+void flow_memory_free(struct flow_memory *m)
+{
+	if (!m)
+		return;
+	munmap(m->map, FLOW_MEMORY_SIZE);
+	close(m->fd);
+	free(m);
+}
+
+int flow_memory_fd(const struct flow_memory *m)
+{
+	return m->fd;
+}
+
+void flow_memory_set(struct flow_memory *m, uint32_t slot, const struct flow_key *key)
+{
+	uint8_t *p;
+
+	if (!m || slot >= FLOW_MEMORY_SLOTS)
+		return;
+	p = m->map + (size_t)slot * FLOW_MEMORY_ENTRY;
+	store_be16(p + AT_GUEST_PORT, key->guest.port);
+	store_be16(p + AT_REMOTE_PORT, key->remote.port);
+	memcpy(p + AT_GUEST, key->guest.addr.b, 16);
+	memcpy(p + AT_REMOTE, key->remote.addr.b, 16);
+	p[AT_USED] = 1;
+}
+
+void flow_memory_clear(struct flow_memory *m, uint32_t slot)
+{
+	if (m && slot < FLOW_MEMORY_SLOTS)
+		m->map[(size_t)slot * FLOW_MEMORY_ENTRY + AT_USED] = 0;
+}
+
+bool flow_memory_next(const struct flow_memory *m, uint32_t *slot, struct flow_key *key)
+{
+	if (!m)
+		return false;
+	while (*slot < FLOW_MEMORY_SLOTS) {
+		const uint8_t *p = m->map + (size_t)(*slot)++ * FLOW_MEMORY_ENTRY;
+
+		if (p[AT_USED] != 1)
+			continue;
+		key->guest.port = load_be16(p + AT_GUEST_PORT);
+		key->remote.port = load_be16(p + AT_REMOTE_PORT);
+		memcpy(key->guest.addr.b, p + AT_GUEST, 16);
+		memcpy(key->remote.addr.b, p + AT_REMOTE, 16);
+		return true;
+	}
+	return false;
+}
