@@ -78,8 +78,8 @@ struct policy_input {
  *   -E2BIG   more than POLICY_ENTRIES_MAX entries or POLICY_TABLE_MAX bytes
  *   -ENOMEM
  */
-int policy_table_compile(const struct policy_input *in, uint8_t **blob, size_t *len,
-			 size_t *bad_rule);
+int policy_table_compile(
+	const struct policy_input *in, uint8_t **blob, size_t *len, size_t *bad_rule);
 
 /* Whether a block (8-byte aligned, as malloc gives it) is a table that can be looked up without
  * further checks: 0, -EPROTONOSUPPORT for another version, -EINVAL. */
@@ -87,8 +87,8 @@ int policy_table_check(const void *blob, size_t len);
 
 /* The verdict of a checked table: true to allow. port is 0 for ICMP; by may be NULL.
  * Protocols other than the three are denied. */
-bool policy_table_lookup(const void *blob, uint8_t proto, const struct addr *addr, uint16_t port,
-			 int32_t *by);
+bool policy_table_lookup(
+	const void *blob, uint8_t proto, const struct addr *addr, uint16_t port, int32_t *by);
 
 /*
  * The verdict on a guest's flow, with what is true under every policy:
@@ -98,7 +98,7 @@ bool policy_table_lookup(const void *blob, uint8_t proto, const struct addr *add
  *    calls: denied, so that host_access alone leads there.
  */
 bool policy_table_judge(const void *blob, const struct addr *gateway, bool host_access,
-			uint8_t proto, const struct addr *addr, uint16_t port, int32_t *by);
+	uint8_t proto, const struct addr *addr, uint16_t port, int32_t *by);
 
 /*
  * IPv4 (mapped) for addresses that carry one: ::ffff:0:0/96 (mapped), ::/96 (compatible, but not
@@ -121,6 +121,6 @@ const char *policy_preset_name(enum policy_preset preset);
  */
 #define POLICY_PRESET_RULES_MAX 2
 size_t policy_preset_rules(enum policy_preset preset, const struct prefix *own, size_t n_own,
-			   struct policy_rule out[POLICY_PRESET_RULES_MAX], bool *default_allow);
+	struct policy_rule out[POLICY_PRESET_RULES_MAX], bool *default_allow);
 
 #endif

@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The compiled policy: see policy_table.h. Compiling is in policy_compile.c.
+ *
+ * Prefixes either nest or are apart, so n of them cut the address space into at most 2n + 1
+ * ranges, each of which belongs to one prefix, the longest that covers it. The table is
+ *
+ *   header
+ *   keys[n_ranges]     first address of each range, ascending, the first one ::
+ *   owner[n_ranges]    the node of each range
+ *   nodes[n_nodes]     one a distinct prefix; node 0 is ::/0
+ *   segs[n_segs]       per node and protocol: port intervals, ascending from port 0, and the
+ *                      first rule that matches there
+ *   rules[n_rules]     verdict and author's index of each rule
+ *
+ * A lookup finds the range, then the node's interval for the port: two binary searches. The rules
+ * of the prefixes around a node matter too. Where their list is short next to the node's own it
+ * is merged into it when compiling; where it is long the node has a link `up` to it, and the
+ * lookup goes on there and takes the least rule. Each link leads to a list at least four times
+ * as long, so a chain has at most eight links, and no table grows beyond a few times its input.
+ */
+#include "common/policy_table.h"
+
+#include "common/be.h"
+#include "common/policy_layout.h"
+
+#include <errno.h>
+
+struct policy_key policy_key(const struct addr *a)
+{
+	return (struct policy_key){
+		(uint64_t)load_be32(a->b) << 32 | load_be32(a->b + 4),
+		(uint64_t)load_be32(a->b + 8) << 32 | load_be32(a->b + 12),
+	};
+}
+
+struct addr policy_effective_addr(const struct addr *a)
+{
+	static const uint8_t nat64[12] = {0, 0x64, 0xff, 0x9b};
+	static const uint8_t compatible[12];
+	const uint8_t *v4 = NULL;
+
+	if (addr_is_v4(a))
+		return *a;
+	if (a->b[0] == 0x20 && a->b[1] == 0x02)
+		v4 = a->b + 2;
+	else if (memcmp(a->b, nat64, sizeof(nat64)) == 0)
+		v4 = a->b + 12;
+	else if (memcmp(a->b, compatible, sizeof(compatible)) == 0 && load_be32(a->b + 12) > 1)
+		v4 = a->b + 12;
+	return v4 ? addr_from_v4(load_be32(v4)) : *a;
+}
+
+static int proto_class(uint8_t proto)
+{
+	switch (proto) {
+	case POLICY_PROTO_TCP:
+		return POLICY_CLASS_TCP;
+	case POLICY_PROTO_UDP:
+		return POLICY_CLASS_UDP;
+	case POLICY_PROTO_ICMP:
+	case 58:
+		return POLICY_CLASS_ICMP;
+	default:
+		return -1;
+	}
+}
+
+/* The last of n ascending keys that is not above `key`; keys[0] never is. */
+static uint32_t find_range(const struct policy_key *keys, uint32_t n, struct policy_key key)
+{
+	uint32_t base = 0;
+
+	while (n > 1) {
+		uint32_t half = n / 2;
+
+		base = policy_key_le(keys[base + half], key) ? base + half : base;
+		n -= half;
+	}
+	return base;
+}
+
+static uint32_t find_rule(const struct policy_seg *segs, uint32_t n, uint16_t port)
+{
+	uint32_t base = 0;
+
+	while (n > 1) {
+		uint32_t half = n / 2;
+
+		base = segs[base + half].start <= port ? base + half : base;
+		n -= half;
+	}
+	return segs[base].rule;
+}
+
+bool policy_table_lookup(
+	const void *blob, uint8_t proto, const struct addr *addr, uint16_t port, int32_t *by)
+{
+	struct policy_view v = policy_view(blob);
+	struct addr real = policy_effective_addr(addr);
+	int class = proto_class(proto);
+	uint32_t rule = POLICY_NO_RULE, node;
+
+	if (class < 0) {
+		if (by)
+			*by = POLICY_BY_DEFAULT;
+		return false;
+	}
+	if (class == POLICY_CLASS_ICMP)
+		port = 0;
+	node = v.owner[find_range(v.keys, v.h->n_ranges, policy_key(&real))];
+	for (; node != POLICY_NO_NODE; node = v.nodes[node].up) {
+		const struct policy_list *l = &v.nodes[node].list[class];
+		uint32_t found = find_rule(v.segs + l->first, l->count, port);
+
+		/* POLICY_NO_RULE is the largest number. */
+		if (found < rule)
+			rule = found;
+	}
+	if (by)
+		*by = rule == POLICY_NO_RULE ? v.h->default_by : v.rules[rule].by;
+	return rule == POLICY_NO_RULE ? v.h->default_allow : v.rules[rule].allow;
+}
+
+/* Addresses that mean the host itself to its socket calls, and nobody on a wire. */
+static bool is_host_internal(const struct addr *a)
+{
+	struct addr real = policy_effective_addr(a);
+
+	if (addr_is_v4(&real))
+		return real.b[12] == 0 || real.b[12] == 127;
+	return addr_is_loopback(&real) || addr_is_unspecified(&real);
+}
+
+bool policy_table_judge(const void *blob, const struct addr *gateway, bool host_access,
+	uint8_t proto, const struct addr *addr, uint16_t port, int32_t *by)
+{
+	bool to_gateway = addr_eq(addr, gateway);
+	int32_t who;
+	bool allow;
+
+	if (is_host_internal(addr) || (to_gateway && !host_access)) {
+		if (by)
+			*by = POLICY_BY_HOST_ACCESS;
+		return false;
+	}
+	allow = policy_table_lookup(blob, proto, addr, port, &who);
+	if (to_gateway && who < 0 && proto_class(proto) >= 0) {
+		allow = true;
+		who = POLICY_BY_HOST_ACCESS;
+	}
+	if (by)
+		*by = who;
+	return allow;
+}
+
+/* ---- checking ---- */
+
+static bool check_ranges(const struct policy_view *v)
+{
+	if (v->keys[0].hi || v->keys[0].lo)
+		return false;
+	for (uint32_t i = 0; i < v->h->n_ranges; i++) {
+		if (v->owner[i] >= v->h->n_nodes)
+			return false;
+		if (i && policy_key_le(v->keys[i], v->keys[i - 1]))
+			return false;
+	}
+	return true;
+}
+
+static bool check_list(const struct policy_view *v, const struct policy_list *l)
+{
+	if (!l->count || l->first >= v->h->n_segs || l->count > v->h->n_segs - l->first)
+		return false;
+	return v->segs[l->first].start == 0;
+}
+
+static bool check_nodes(const struct policy_view *v)
+{
+	for (uint32_t i = 0; i < v->h->n_nodes; i++) {
+		const struct policy_node *node = &v->nodes[i];
+
+		/* Links lead to earlier nodes only, so no chain is endless. */
+		if (node->up != POLICY_NO_NODE && node->up >= i)
+			return false;
+		for (int c = 0; c < POLICY_CLASSES; c++) {
+			if (!check_list(v, &node->list[c]))
+				return false;
+		}
+	}
+	for (uint32_t i = 0; i < v->h->n_segs; i++) {
+		uint32_t rule = v->segs[i].rule;
+
+		if (rule != POLICY_NO_RULE && rule >= v->h->n_rules)
+			return false;
+	}
+	for (uint32_t i = 0; i < v->h->n_rules; i++) {
+		if (v->rules[i].allow > 1)
+			return false;
+	}
+	return true;
+}
+
+int policy_table_check(const void *blob, size_t len)
+{
+	const struct policy_header *h = blob;
+	struct policy_view v;
+
+	if (!blob || (uintptr_t)blob % 8 || len < sizeof(*h) || len > POLICY_TABLE_MAX)
+		return -EINVAL;
+	if (h->magic != POLICY_MAGIC)
+		return -EINVAL;
+	if (h->version != POLICY_VERSION)
+		return -EPROTONOSUPPORT;
+	if (!h->n_ranges || !h->n_nodes || !h->n_segs)
+		return -EINVAL;
+	if (h->size != len || policy_size(h) != len || h->default_allow > 1)
+		return -EINVAL;
+	v = policy_view(blob);
+	return check_ranges(&v) && check_nodes(&v) ? 0 : -EINVAL;
+}
+
+/* ---- presets ---- */
+
+#define V4(a, b, c, d, bits)                                                                       \
+	{                                                                                          \
+		{{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d}}, 96 + (bits)              \
+	}
+
+/* What is not the public internet. 168.63.129.16 is Azure's host agent. */
+static const struct prefix not_public[] = {
+	V4(0, 0, 0, 0, 8),
+	V4(10, 0, 0, 0, 8),
+	V4(100, 64, 0, 0, 10),
+	V4(127, 0, 0, 0, 8),
+	V4(169, 254, 0, 0, 16),
+	V4(172, 16, 0, 0, 12),
+	V4(192, 0, 0, 0, 24),
+	V4(192, 168, 0, 0, 16),
+	V4(198, 18, 0, 0, 15),
+	V4(224, 0, 0, 0, 3),
+	V4(168, 63, 129, 16, 32),
+	{{{0}}, 128},
+	{{{[15] = 1}}, 128},
+	{{{0xfc}}, 7},
+	{{{0xfe, 0x80}}, 10},
+	{{{0xff}}, 8},
+};
+
+static const char *const preset_names[] = {"open", "none", "public"};
+
+int policy_preset_parse(const char *name, enum policy_preset *out)
+{
+	for (int i = POLICY_OPEN; i <= POLICY_PUBLIC; i++) {
+		if (strcmp(name, preset_names[i]) == 0) {
+			*out = (enum policy_preset)i;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+const char *policy_preset_name(enum policy_preset preset)
+{
+	return preset_names[preset];
+}
+
+size_t policy_preset_rules(enum policy_preset preset, const struct prefix *own, size_t n_own,
+	struct policy_rule out[POLICY_PRESET_RULES_MAX], bool *default_allow)
+{
+	size_t n = 0;
+
+	*default_allow = preset != POLICY_NONE;
+	if (preset != POLICY_PUBLIC)
+		return 0;
+	out[n++] = (struct policy_rule){
+		.to = not_public,
+		.n_to = sizeof(not_public) / sizeof(not_public[0]),
+		.by = POLICY_BY_PRESET,
+	};
+	if (n_own)
+		out[n++] = (struct policy_rule){.to = own, .n_to = n_own, .by = POLICY_BY_PRESET};
+	return n;
+}
