@@ -29,6 +29,20 @@ static void woken(evutil_socket_t fd, short what, void *arg)
 	(void)arg;
 }
 
+uint64_t loop_now(struct loop *loop)
+{
+	if (loop->stale) {
+		loop->now = clock_ms();
+		loop->stale = false;
+	}
+	return loop->now;
+}
+
+static uint64_t wheel_now(void *arg)
+{
+	return loop_now(arg);
+}
+
 struct loop *loop_new(void)
 {
 	struct loop *loop = calloc(1, sizeof(*loop));
@@ -79,20 +93,6 @@ struct event_base *loop_base(struct loop *loop)
 struct timer_wheel *loop_wheel(struct loop *loop)
 {
 	return loop->wheel;
-}
-
-uint64_t loop_now(struct loop *loop)
-{
-	if (loop->stale) {
-		loop->now = clock_ms();
-		loop->stale = false;
-	}
-	return loop->now;
-}
-
-static uint64_t wheel_now(void *arg)
-{
-	return loop_now(arg);
 }
 
 void loop_defer(struct loop *loop, struct task *task)

@@ -12,6 +12,7 @@
 #ifndef DATAPLANE_LINK_LINK_H
 #define DATAPLANE_LINK_LINK_H
 
+#include "common/addr.h"
 #include "dataplane/counters.h"
 #include "dataplane/loop.h"
 
@@ -50,6 +51,7 @@ struct link_events {
 	void (*room)(void *arg);
 };
 
+struct flow_memory;
 struct link;
 
 struct link *link_new(struct loop *loop, struct counters *counters, const struct link_events *events);
@@ -60,6 +62,10 @@ void link_free(struct link *link);
  * accepts one VMM at a time. Replaces what was attached. 0, or -EINVAL for an fd of another kind.
  */
 int link_attach(struct link *link, enum link_kind kind, int fd, bool listener);
+/* Takes over a stream connection from a dead worker, mid-record maybe; see stream.c. Owns fd. */
+int link_resume(struct link *link, int fd, const struct mac *ours, const struct mac *guest);
+/* Where to note what a successor needs for that; may be NULL. */
+void link_set_memory(struct link *link, struct flow_memory *memory);
 /* The fds now in use, still owned by the link, or -1. */
 int link_listener_fd(const struct link *link);
 int link_connected_fd(const struct link *link);

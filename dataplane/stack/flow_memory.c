@@ -86,3 +86,19 @@ bool flow_memory_next(const struct flow_memory *m, uint32_t *slot, struct flow_k
 	}
 	return false;
 }
+
+static uint8_t *link_note(const struct flow_memory *m)
+{
+	return m->map + (size_t)FLOW_MEMORY_SLOTS * FLOW_MEMORY_ENTRY;
+}
+
+uint32_t flow_memory_tx_left(const struct flow_memory *m)
+{
+	return m ? load_be32(link_note(m)) : 0;
+}
+
+void flow_memory_set_tx_left(struct flow_memory *m, uint32_t left)
+{
+	if (m)
+		store_be32(link_note(m), left);
+}

@@ -12,7 +12,8 @@
 
 #define FLOW_MEMORY_SLOTS 65536u
 #define FLOW_MEMORY_ENTRY 40u
-#define FLOW_MEMORY_SIZE ((size_t)FLOW_MEMORY_SLOTS * FLOW_MEMORY_ENTRY)
+/* The slots, and a last page for what a link must tell its successor. */
+#define FLOW_MEMORY_SIZE ((size_t)FLOW_MEMORY_SLOTS * FLOW_MEMORY_ENTRY + 4096)
 
 struct flow_memory;
 
@@ -26,5 +27,9 @@ void flow_memory_set(struct flow_memory *memory, uint32_t slot, const struct flo
 void flow_memory_clear(struct flow_memory *memory, uint32_t slot);
 /* Copies the entry at *slot or the next one set, moves *slot past it; false at the end. */
 bool flow_memory_next(const struct flow_memory *memory, uint32_t *slot, struct flow_key *key);
+
+/* Bytes that the record last written to a stream link still wants; 0 without a memory. */
+uint32_t flow_memory_tx_left(const struct flow_memory *memory);
+void flow_memory_set_tx_left(struct flow_memory *memory, uint32_t left);
 
 #endif
