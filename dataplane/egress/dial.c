@@ -1,0 +1,413 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The one door: see dial.h.
+ *
+ * A TCP dial is socket, two options, connect, and connect once more: to an address of this machine
+ * the handshake happens inside the first call, though that says EINPROGRESS, and the second call
+ * learns how it went. So local connections cost no event, no request and no turn of the loop, and a refusal by
+ * the host itself is known before the caller's SYN handler returns. Only a connect that is still
+ * under way then becomes a request: an event, a timer, and a place in the count of half-open ones.
+ *
+ * egress_route() is where HTTP CONNECT and SOCKS5 would come in: between the verdict and the
+ * socket.
+ */
+#include "dataplane/egress/dial.h"
+
+#include "common/os.h"
+#include "common/policy_table.h"
+#include "dataplane/egress/route.h"
+#include "dataplane/stack/frame.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define REQUEST_BUCKETS 256u /* a power of two */
+
+struct egress_request {
+	struct egress *egress;
+	struct egress_request *next, **prev; /* in its bucket, by destination */
+	struct endpoint dst;                 /* for the host */
+	struct event *ready;
+	struct timer deadline;
+	egress_done_fn done;
+	void *arg;
+	int fd;
+};
+
+struct egress {
+	struct loop *loop;
+	struct counters *counters;
+	const struct net *net;
+	struct egress_policy policy;
+	uint64_t fd_limit; /* RLIMIT_NOFILE */
+	size_t half_open;
+	uint32_t seed; /* of the buckets, since guests choose destinations */
+	struct egress_request *requests[REQUEST_BUCKETS];
+};
+
+struct egress *egress_new(struct loop *loop, struct counters *counters, const struct net *net)
+{
+	struct egress *e = calloc(1, sizeof(*e));
+	struct rlimit limit;
+
+	if (!e)
+		return NULL;
+	e->loop = loop;
+	e->counters = counters;
+	e->net = net;
+	e->fd_limit = 1024;
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0)
+		e->fd_limit = limit.rlim_cur;
+	os_random(&e->seed, sizeof(e->seed));
+	egress_policy_init(&e->policy, loop, net);
+	return e;
+}
+
+void egress_free(struct egress *e)
+{
+	if (!e)
+		return;
+	for (size_t i = 0; i < REQUEST_BUCKETS; i++) {
+		while (e->requests[i])
+			egress_cancel(e->requests[i]);
+	}
+	egress_policy_clear(&e->policy);
+	free(e);
+}
+
+/* ---- verdicts ---- */
+
+int egress_policy_set(struct egress *e, const void *table, size_t len)
+{
+	return egress_policy_replace(&e->policy, table, len);
+}
+
+void egress_on_refused(struct egress *e, egress_refused_fn fn, void *arg)
+{
+	e->policy.refused = fn;
+	e->policy.refused_arg = arg;
+}
+
+bool egress_check(const struct egress *e, uint8_t proto, const struct endpoint *dst, int32_t *by)
+{
+	return egress_policy_allows(&e->policy, proto, dst, by);
+}
+
+/* The verdict with its consequences: 0 or -EACCES. */
+static int admit(struct egress *e, uint8_t proto, const struct endpoint *dst)
+{
+	int32_t by;
+
+	if (egress_policy_allows(&e->policy, proto, dst, &by))
+		return 0;
+	counter_inc(e->counters, COUNTER_EGRESS_REFUSED_POLICY);
+	egress_policy_note(&e->policy, proto, dst, by);
+	return -EACCES;
+}
+
+/* ---- half-open connects ---- */
+
+static size_t bucket_of(const struct egress *e, const struct endpoint *dst)
+{
+	uint32_t h = e->seed ^ dst->port;
+
+	for (size_t i = 0; i < sizeof(dst->addr.b); i++)
+		h = (h ^ dst->addr.b[i]) * 0x01000193u;
+	return (h ^ h >> 16) & (REQUEST_BUCKETS - 1);
+}
+
+static bool half_open_full(const struct egress *e, const struct endpoint *dst)
+{
+	unsigned same = 0;
+
+	if (e->half_open >= EGRESS_HALF_OPEN_MAX)
+		return true;
+	if (e->half_open < EGRESS_HALF_OPEN_EACH)
+		return false;
+	for (const struct egress_request *r = e->requests[bucket_of(e, dst)]; r; r = r->next)
+		same += endpoint_eq(&r->dst, dst);
+	return same >= EGRESS_HALF_OPEN_EACH;
+}
+
+static void request_free(struct egress_request *r)
+{
+	*r->prev = r->next;
+	if (r->next)
+		r->next->prev = r->prev;
+	r->egress->half_open--;
+	timer_disarm(loop_wheel(r->egress->loop), &r->deadline);
+	if (r->ready)
+		event_free(r->ready);
+	free(r);
+}
+
+void egress_cancel(struct egress_request *r)
+{
+	int fd = r->fd;
+
+	request_free(r);
+	close(fd);
+}
+
+static void finish(struct egress_request *r, int error)
+{
+	egress_done_fn done = r->done;
+	void *arg = r->arg;
+	int fd = r->fd;
+
+	if (error)
+		counter_inc(r->egress->counters, COUNTER_EGRESS_FAILED);
+	request_free(r);
+	if (error)
+		close(fd);
+	done(arg, error ? error : fd);
+}
+
+static void on_deadline(struct timer *timer)
+{
+	struct egress_request *r = (struct egress_request *)((char *)timer -
+		offsetof(struct egress_request, deadline));
+
+	finish(r, -ETIMEDOUT);
+}
+
+static int connect_error(int err)
+{
+	return err == EACCES || err == EAGAIN ? -EPERM : -err;
+}
+
+static void on_ready(evutil_socket_t fd, short what, void *arg)
+{
+	struct egress_request *r = arg;
+	int err = 0;
+	socklen_t len = sizeof(err);
+
+	(void)what;
+	if (getsockopt((int)fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0)
+		err = errno;
+	finish(r, err ? connect_error(err) : 0);
+}
+
+static int await(struct egress *e, int fd, const struct endpoint *dst, egress_done_fn done,
+	void *arg, struct egress_request **out)
+{
+	struct egress_request **head = &e->requests[bucket_of(e, dst)], *r = calloc(1, sizeof(*r));
+
+	if (!r)
+		return -EMFILE;
+	*r = (struct egress_request){
+		.egress = e,
+		.next = *head,
+		.prev = head,
+		.dst = *dst,
+		.deadline = {.fire = on_deadline},
+		.done = done,
+		.arg = arg,
+		.fd = fd,
+	};
+	if (r->next)
+		r->next->prev = &r->next;
+	*head = r;
+	e->half_open++;
+	r->ready = event_new(loop_base(e->loop), fd, EV_WRITE, on_ready, r);
+	if (!r->ready || event_add(r->ready, NULL) < 0) {
+		request_free(r);
+		return -EMFILE;
+	}
+	timer_arm(loop_wheel(e->loop), &r->deadline, EGRESS_CONNECT_MS);
+	*out = r;
+	return -EINPROGRESS;
+}
+
+size_t egress_half_open(const struct egress *e)
+{
+	return e->half_open;
+}
+
+/* ---- sockets ---- */
+
+/*
+ * A socket, unless that would eat into the reserve: the kernel gives out the lowest free number,
+ * so a high one means that nearly all are taken. The operator's may use half of the reserve.
+ */
+static int open_socket(struct egress *e, enum egress_who who, int family, int type, int protocol)
+{
+	uint64_t reserve = who == EGRESS_GUEST ? EGRESS_RESERVED_FDS : EGRESS_RESERVED_FDS / 2;
+	int fd = os_socket(family, type, protocol, true);
+
+	if (fd >= 0 && (uint64_t)fd + reserve < e->fd_limit)
+		return fd;
+	if (fd >= 0) {
+		close(fd);
+		fd = -EMFILE;
+	}
+	switch (fd) {
+	case -ENFILE:
+	case -ENOBUFS:
+	case -ENOMEM:
+		fd = -EMFILE;
+		/* fallthrough */
+	case -EMFILE:
+		counter_inc(e->counters, COUNTER_EGRESS_NO_FDS);
+		return fd;
+	case -EACCES:
+	case -EPERM:
+		return protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6 ? -EPROTONOSUPPORT
+									      : -EPERM;
+	default:
+		return fd;
+	}
+}
+
+static void set_splice_options(int fd)
+{
+	struct linger reset = {.l_onoff = 1, .l_linger = 0};
+	int on = 1;
+
+	/* Neither can fail on a fresh TCP socket. */
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+}
+
+void egress_linger_clear(int fd)
+{
+	struct linger off = {0, 0};
+
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &off, sizeof(off));
+}
+
+/* 0, -EINPROGRESS, or the error. Only stream sockets are ever in progress. */
+static int start_connect(int fd, const struct endpoint *host)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = endpoint_to_sockaddr(host, &ss);
+
+	if (connect(fd, (struct sockaddr *)&ss, len) == 0)
+		return 0;
+	if (errno != EINPROGRESS && errno != EINTR)
+		return connect_error(errno);
+	if (connect(fd, (struct sockaddr *)&ss, len) == 0 || errno == EISCONN)
+		return 0;
+	if (errno == EALREADY || errno == EINPROGRESS || errno == EINTR)
+		return -EINPROGRESS;
+	return connect_error(errno);
+}
+
+static int dial_tcp(struct egress *e, enum egress_who who, const struct endpoint *host,
+	egress_done_fn done, void *arg, struct egress_request **request)
+{
+	int fd, rc;
+
+	if (half_open_full(e, host)) {
+		counter_inc(e->counters, COUNTER_EGRESS_HALF_OPEN);
+		return -EAGAIN;
+	}
+	fd = open_socket(e, who, addr_family(&host->addr), SOCK_STREAM, IPPROTO_TCP);
+	if (fd < 0)
+		return fd;
+	if (who == EGRESS_GUEST)
+		set_splice_options(fd);
+	rc = start_connect(fd, host);
+	if (rc == 0)
+		return fd;
+	if (rc == -EINPROGRESS)
+		rc = await(e, fd, host, done, arg, request);
+	if (rc != -EINPROGRESS) {
+		counter_inc(e->counters, COUNTER_EGRESS_FAILED);
+		close(fd);
+	}
+	return rc;
+}
+
+static int dial_datagram(
+	struct egress *e, enum egress_who who, uint8_t proto, const struct endpoint *host)
+{
+	int family = addr_family(&host->addr), protocol = IPPROTO_UDP;
+	int fd, rc;
+
+	if (proto == IP_PROTO_ICMP)
+		protocol = family == AF_INET ? IPPROTO_ICMP : IPPROTO_ICMPV6;
+	fd = open_socket(e, who, family, SOCK_DGRAM, protocol);
+	if (fd < 0)
+		return fd;
+	rc = start_connect(fd, host);
+	if (rc < 0) {
+		counter_inc(e->counters, COUNTER_EGRESS_FAILED);
+		close(fd);
+		return rc;
+	}
+	return fd;
+}
+
+int egress_dial(struct egress *e, enum egress_who who, uint8_t proto, const struct endpoint *dst,
+	egress_done_fn done, void *arg, struct egress_request **request)
+{
+	struct egress_route route;
+	int rc;
+
+	if (who == EGRESS_GUEST) {
+		rc = admit(e, proto, dst);
+		if (rc < 0)
+			return rc;
+	}
+	counter_inc(e->counters, COUNTER_EGRESS_DIALS);
+	route = egress_route(e->net, who == EGRESS_GUEST, dst);
+	if (proto == IP_PROTO_TCP)
+		return dial_tcp(e, who, &route.via, done, arg, request);
+	if (proto == IP_PROTO_UDP || proto == IP_PROTO_ICMP)
+		return dial_datagram(e, who, proto, &route.via);
+	return -EPROTONOSUPPORT;
+}
+
+/* ---- UDP ---- */
+
+int egress_udp_open(struct egress *e, int family, uint16_t port)
+{
+	struct endpoint own = {
+		.addr = family == AF_INET ? addr_from_v4(0) : addr_any, .port = port};
+	struct sockaddr_storage ss;
+	socklen_t len = endpoint_to_sockaddr(&own, &ss);
+	int fd = open_socket(e, EGRESS_GUEST, family, SOCK_DGRAM, IPPROTO_UDP);
+	int on = 1;
+
+	if (fd < 0)
+		return fd;
+	if (family == AF_INET6)
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
+	if (bind(fd, (struct sockaddr *)&ss, len) == 0)
+		return fd;
+	own.port = 0; /* taken, or privileged */
+	len = endpoint_to_sockaddr(&own, &ss);
+	if (bind(fd, (struct sockaddr *)&ss, len) == 0)
+		return fd;
+	close(fd);
+	counter_inc(e->counters, COUNTER_EGRESS_FAILED);
+	return -EADDRINUSE;
+}
+
+int egress_udp_permit(struct egress *e, const struct endpoint *dst, struct endpoint *host)
+{
+	int rc = admit(e, IP_PROTO_UDP, dst);
+
+	if (rc == 0)
+		*host = egress_to_host(e, dst);
+	return rc;
+}
+
+struct endpoint egress_to_host(const struct egress *e, const struct endpoint *dst)
+{
+	return egress_route(e->net, true, dst).via;
+}
+
+struct endpoint egress_from_host(const struct egress *e, const struct endpoint *src)
+{
+	struct endpoint seen = *src;
+
+	if (addr_is_loopback(&src->addr))
+		seen.addr = e->net->gateway;
+	return seen;
+}
