@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+/* netctl: asks netctld. A table of nouns; each is a file of its own. */
+#include "cli/nouns.h"
+
+static const struct noun *const nouns[] = {
+	&noun_run,
+	&noun_vm,
+	&noun_forward,
+	&noun_policy,
+	&noun_hosts,
+	&noun_stats,
+	&noun_flows,
+	&noun_events,
+	&noun_health,
+	&noun_version,
+	NULL,
+};
+
+int main(int argc, char **argv)
+{
+	return cli_main(nouns, argc, argv);
+}

@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: MIT */
+/* netctl vm: the VMs and sandboxes that the daemon serves. */
+#include "cli/vm.h"
+
+#include "cli/attach.h"
+#include "cli/duration.h"
+#include "cli/http.h"
+#include "cli/json.h"
+#include "cli/nouns.h"
+#include "cli/table.h"
+
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* A policy document in a word: its preset, or how many rules stand before which default. */
+static char *policy_word(struct json_object *policy, char *buf, size_t len)
+{
+	size_t rules;
+
+	if (json_object_is_type(policy, json_type_string)) {
+		snprintf(buf, len, "%s", json_object_get_string(policy));
+		return buf;
+	}
+	doc_array(policy, "rules", &rules);
+	if (*doc_text(policy, "preset"))
+		snprintf(buf, len, "%s", doc_text(policy, "preset"));
+	else
+		snprintf(buf, len, "default:%s", doc_text(policy, "default"));
+	if (rules)
+		snprintf(buf + strlen(buf), len - strlen(buf), "+%zu", rules);
+	return buf;
+}
+
+static int vm_list(struct cli *cli, const struct args *args)
+{
+	static const char *const headings[] = {
+		"NAME", "!STATE", "LINK", ">MTU", "GUEST", ">FORWARDS", "POLICY", "SANDBOX", NULL};
+	struct json_object *doc, *items;
+	struct table *table;
+	size_t n;
+	int status;
+
+	(void)args;
+	status = http_call(cli, "GET", http_path("vms", NULL), NULL, &doc);
+	if (status)
+		return status;
+	items = doc_array(doc, "items", &n);
+	table = table_new(headings);
+	for (size_t i = 0; i < n; i++) {
+		struct json_object *vm = json_object_array_get_idx(items, i);
+		char policy[64];
+
+		table_row(table, doc_text(vm, "name"), doc_text(vm, "state"),
+			doc_text(vm, "link.kind"), doc_text(vm, "link.mtu"),
+			doc_text(vm, "net.guest"), doc_text(vm, "forwards"),
+			policy_word(doc_get(vm, "policy"), policy, sizeof(policy)),
+			doc_text(vm, "sandbox"));
+	}
+	if (cli->output == OUTPUT_JSON)
+		doc_print(doc, stdout);
+	else
+		table_print(table, stdout, cli->colour);
+	table_free(table);
+	json_object_put(doc);
+	return STATUS_OK;
+}
+
+static void line(const char *key, const char *value)
+{
+	char clean[512];
+
+	printf("%-12s %s\n", key, *value ? cli_clean(value, clean, sizeof(clean)) : "-");
+}
+
+static void show_link(struct json_object *vm)
+{
+	char text[512];
+
+	snprintf(text, sizeof(text), "%s%s%s", doc_text(vm, "link.kind"),
+		*doc_text(vm, "link.path") ? ":" : "", doc_text(vm, "link.path"));
+	line("link", text);
+	line("mtu", doc_text(vm, "link.mtu"));
+	line("connected", doc_bool(vm, "link.connected") ? "yes" : "no");
+}
+
+static void show_worker(struct json_object *vm)
+{
+	char text[256];
+
+	if (!doc_get(vm, "worker"))
+		return line("worker", "");
+	snprintf(text, sizeof(text), "pid %s since %s, %s restarts%s", doc_text(vm, "worker.pid"),
+		doc_text(vm, "worker.since"), doc_text(vm, "worker.restarts"),
+		doc_bool(vm, "worker.outdated") ? ", outdated" : "");
+	line("worker", text);
+}
+
+static void show_lease(struct json_object *vm)
+{
+	char text[512];
+
+	if (!doc_get(vm, "lease"))
+		return line("lease", "");
+	snprintf(text, sizeof(text), "%s to %s %s", doc_text(vm, "lease.addr"),
+		doc_text(vm, "lease.mac"), doc_text(vm, "lease.hostname"));
+	line("lease", text);
+}
+
+static void show(const struct cli *cli, struct json_object *vm)
+{
+	const char *state = doc_text(vm, "state");
+	const char *escape = cli->colour ? table_colour(state) : NULL;
+	char text[512], ttl[DURATION_STRLEN];
+
+	line("name", doc_text(vm, "name"));
+	printf("%-12s %s%s%s\n", "state", escape ? escape : "", *state ? state : "-",
+		escape ? "\033[0m" : "");
+	show_link(vm);
+	line("subnet", doc_text(vm, "net.subnet"));
+	line("gateway", doc_text(vm, "net.gateway"));
+	line("guest", doc_text(vm, "net.guest"));
+	line("mac", doc_text(vm, "net.mac"));
+	show_lease(vm);
+	line("dns", doc_join(doc_get(vm, "dns.upstreams"), text, sizeof(text)));
+	line("search", doc_join(doc_get(vm, "dns.search"), text, sizeof(text)));
+	line("policy", policy_word(doc_get(vm, "policy"), text, sizeof(text)));
+	line("host access", doc_bool(vm, "host_access") ? "yes" : "no");
+	line("forwards", doc_text(vm, "forwards"));
+	line("ephemeral", doc_bool(vm, "ephemeral") ? "yes" : "no");
+	line("ttl", doc_int(vm, "ttl") ? duration_format((uint64_t)doc_int(vm, "ttl"), ttl,
+						 sizeof(ttl))
+				       : "");
+	line("sandbox", doc_text(vm, "sandbox"));
+	show_worker(vm);
+}
+
+static int vm_show(struct cli *cli, const struct args *args)
+{
+	struct json_object *vm;
+	int status = http_call(cli, "GET", http_path("vms", args->words[0], NULL), NULL, &vm);
+
+	if (status)
+		return status;
+	if (cli->output == OUTPUT_JSON)
+		doc_print(vm, stdout);
+	else
+		show(cli, vm);
+	json_object_put(vm);
+	return STATUS_OK;
+}
+
+/* The socket files that were handed over are ours: netctld may not be able to remove them. The
+ * worker lets go of them a moment after the answer. */
+static void remove_socket(const char *path, int type)
+{
+	for (int i = 0; *path && access(path, F_OK) == 0 && i < 10; i++) {
+		if (attach_unlink_stale(path, type))
+			return;
+		poll(NULL, 0, 20);
+	}
+}
+
+static int vm_delete(struct cli *cli, const struct args *args)
+{
+	const char *name = args->words[0];
+	struct answer vm = {0}, forwards = {0};
+	struct json_object *items;
+	size_t n;
+	int status;
+
+	status = http_send(cli, "GET", http_path("vms", name, NULL), NULL, &vm);
+	if (!status)
+		status = http_send(cli, "GET", http_path("vms", name, "forwards", NULL), NULL,
+			&forwards);
+	if (!status)
+		status = http_call(cli, "DELETE", http_path("vms", name, NULL), NULL, NULL);
+	if (!status) {
+		remove_socket(doc_text(vm.body, "link.path"),
+			strcmp(doc_text(vm.body, "link.kind"), "dgram") ? SOCK_STREAM : SOCK_DGRAM);
+		items = doc_array(forwards.body, "items", &n);
+		for (size_t i = 0; i < n; i++)
+			remove_socket(doc_text(json_object_array_get_idx(items, i), "listen.unix"),
+				SOCK_STREAM);
+	}
+	http_answer_free(&vm);
+	http_answer_free(&forwards);
+	return status;
+}
+
+static const struct command commands[] = {
+	{
+		.name = "create",
+		.usage = "NAME [--link KIND] [OPTION]...",
+		.summary = "Make a VM's network",
+		.example = "netctl vm create web --link stream --forward 8080:80 --host-access",
+		.options = vm_create_options,
+		.min_words = 1,
+		.max_words = 1,
+		.run = vm_create,
+		.notes = vm_create_notes,
+	},
+	{
+		.name = "list",
+		.usage = "",
+		.summary = "List the VMs",
+		.example = "netctl vm list",
+		.run = vm_list,
+	},
+	{
+		.name = "show",
+		.usage = "NAME",
+		.summary = "Show all of one VM",
+		.example = "netctl -o json vm show web",
+		.min_words = 1,
+		.max_words = 1,
+		.run = vm_show,
+	},
+	{
+		.name = "delete",
+		.usage = "NAME",
+		.summary = "Delete a VM's network: its worker, forwards and records",
+		.example = "netctl vm delete web",
+		.min_words = 1,
+		.max_words = 1,
+		.run = vm_delete,
+	},
+	{0},
+};
+
+const struct noun noun_vm = {"vm", "VMs: create, list, show, delete", commands};

@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * netctl vm create.
+ *
+ * A path given with --link or in a unix: forward is bound here, as the caller and with the
+ * caller's umask, and handed to netctld: so the caller's VMM can connect, and nobody borrows the
+ * daemon's access to files. The link's path is bound before the VM is made and the VM is deleted
+ * again when something after that fails, so that nothing is left half-done.
+ */
+#include "cli/attach.h"
+#include "cli/duration.h"
+#include "cli/http.h"
+#include "cli/json.h"
+#include "cli/socket.h"
+#include "cli/vm.h"
+#include "cli/vm_body.h"
+#include "common/error.h"
+#include "common/unix_socket.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { OPT_LINK = 'l', OPT_SUBNET = 's', OPT_MAC = 'M', OPT_DNS = 'd', OPT_EPHEMERAL = 'e', OPT_TTL = 't' };
+
+const struct option vm_create_options[] = {
+	{OPT_LINK, 0, "link", "KIND", "stream[:PATH] (default), dgram[:PATH], attach or none"},
+	OPTION_MTU,
+	{OPT_SUBNET, 0, "subnet", "CIDR", "the guest's network (default 10.0.2.0/24)"},
+	{OPT_MAC, 0, "mac", "MAC", "the guest's hardware address"},
+	{OPT_DNS, 0, "dns", "ADDR", "ask this DNS server; may be given again"},
+	{OPT_EPHEMERAL, 0, "ephemeral", NULL, "stay, and delete the VM at a signal"},
+	{OPT_TTL, 0, "ttl", "DURATION", "delete the VM after so long without a VMM: 90s, 10m, 2h"},
+	OPTION_POLICY,
+	OPTION_HOST_ACCESS,
+	OPTION_FORWARD,
+	{0},
+};
+
+const char vm_create_notes[] =
+	"PATH is bound by netctl itself, with your umask. A SPEC is\n"
+	"  [tcp:|udp:][BIND:]HOST[-HOST]:TARGET[/udp]  or  unix:PATH:TARGET\n"
+	"where TARGET is PORT[-PORT], vsock:PORT, tsi, tsi:VM_PORT or tsi@PORT.\n";
+
+struct create {
+	struct json_object *body;
+	struct forwards forwards;
+	const char *name;
+	const char *kind;
+	char path[PATH_MAX]; /* to be bound by us; "" where there is none */
+	int listener;        /* bound to path, or -1 */
+	int sock;            /* an attach connection, or -1 */
+	bool ephemeral;
+	bool made; /* by us, so ours to delete */
+};
+
+static int sock_type(const struct create *c)
+{
+	return strcmp(c->kind, "dgram") ? SOCK_STREAM : SOCK_DGRAM;
+}
+
+static int take_path(const struct cli *cli, struct create *c, const char *path)
+{
+	char cwd[PATH_MAX] = "";
+
+	if (!*path)
+		return cli_usage_error(cli, "--link %s: the path after the colon is missing", c->kind);
+	if (*path != '/' && !getcwd(cwd, sizeof(cwd)))
+		return cli_error(cli, STATUS_FAILURE, "working directory: %s", strerror(errno));
+	if (snprintf(c->path, sizeof(c->path), "%s%s%s", cwd, *path == '/' ? "" : "/", path) >=
+		(int)sizeof(c->path))
+		return cli_usage_error(cli, "--link %s: the path is too long", c->kind);
+	return 0;
+}
+
+static int take_link(const struct cli *cli, struct create *c, const char *value)
+{
+	static const char *const kinds[] = {"stream", "dgram", "attach", "none"};
+	size_t len = strcspn(value, ":");
+
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
+		if (strlen(kinds[i]) != len || strncmp(kinds[i], value, len) != 0)
+			continue;
+		c->kind = kinds[i];
+		if (!value[len])
+			return 0;
+		if (i >= 2)
+			return cli_usage_error(cli, "--link %s takes no path", c->kind);
+		return take_path(cli, c, value + len + 1);
+	}
+	return cli_usage_error(cli,
+		"--link %s: a link is stream[:PATH], dgram[:PATH], attach or none", value);
+}
+
+/* {"outer":{"key":value}} is added to, made where it is missing. */
+static struct json_object *member(struct json_object *body, const char *key)
+{
+	struct json_object *obj = doc_get(body, key);
+
+	if (!obj) {
+		obj = json_object_new_object();
+		json_object_object_add(body, key, obj);
+	}
+	return obj;
+}
+
+static int take_ttl(const struct cli *cli, struct create *c, const char *value)
+{
+	uint64_t seconds;
+
+	if (duration_parse(value, &seconds) < 0)
+		return cli_usage_error(
+			cli, "--ttl %s: a duration like 90s, 10m or 1h30m is wanted", value);
+	doc_put_int(c->body, "ttl", (int64_t)seconds);
+	return 0;
+}
+
+static int take_option(const struct cli *cli, struct create *c, const struct given *given)
+{
+	struct json_object *dns, *upstreams;
+
+	switch (given->id) {
+	case OPT_LINK:
+		return take_link(cli, c, given->value);
+	case OPT_SUBNET:
+		doc_put_text(member(c->body, "net"), "subnet", given->value);
+		return 0;
+	case OPT_MAC:
+		doc_put_text(member(c->body, "net"), "mac", given->value);
+		return 0;
+	case OPT_DNS:
+		dns = member(c->body, "dns");
+		upstreams = doc_get(dns, "upstreams");
+		if (!upstreams) {
+			upstreams = json_object_new_array();
+			json_object_object_add(dns, "upstreams", upstreams);
+		}
+		json_object_array_add(upstreams, json_object_new_string(given->value));
+		return 0;
+	case OPT_EPHEMERAL:
+		c->ephemeral = true;
+		return 0;
+	case OPT_TTL:
+		return take_ttl(cli, c, given->value);
+	default:
+		return vm_body_option(cli, c->body, &c->forwards, given);
+	}
+}
+
+static int take_args(const struct cli *cli, struct create *c, const struct args *args)
+{
+	struct json_object *link;
+	int status = check_vm_name(cli, c->name);
+
+	for (size_t i = 0; !status && i < args->n_given; i++)
+		status = take_option(cli, c, &args->given[i]);
+	if (status)
+		return status;
+	doc_put_text(c->body, "name", c->name);
+	link = member(c->body, "link");
+	doc_put_text(link, "kind", c->kind);
+	if (*c->path) {
+		doc_put_text(link, "path", c->path);
+		doc_put_bool(link, "handed", true);
+	}
+	if (json_object_array_length(c->forwards.items))
+		json_object_object_add(c->body, "forwards", json_object_get(c->forwards.items));
+	return 0;
+}
+
+/* A VM that stands already may be served at the path: that is ours then, and stays. */
+static int bind_path(struct cli *cli, struct create *c)
+{
+	struct answer answer;
+	int status;
+
+	if (!*c->path)
+		return 0;
+	status = http_send(cli, "GET", http_path("vms", c->name, NULL), NULL, &answer);
+	if (status)
+		return status;
+	if (answer.status == 200 && !strcmp(doc_text(answer.body, "link.path"), c->path)) {
+		c->listener = unix_listen(c->path, sock_type(c), 0);
+		if (c->listener == -EADDRINUSE) {
+			c->listener = -1;
+			c->path[0] = '\0';
+		} else if (c->listener < 0) {
+			status = cli_error(cli, STATUS_FAILURE, "%s: %s", c->path,
+				errno_text(c->listener));
+		}
+	} else {
+		c->listener = attach_bind(cli, sock_type(c), c->path);
+		status = c->listener < 0 ? -c->listener : 0;
+	}
+	http_answer_free(&answer);
+	return status;
+}
+
+static int make(struct cli *cli, struct create *c, struct json_object **vm)
+{
+	struct json_object *line, *answer;
+	struct answer http;
+	int status;
+
+	if (c->ephemeral) {
+		line = json_object_new_object();
+		doc_put_text(line, "op", "hold");
+		json_object_object_add(line, "create", json_object_get(c->body));
+		status = attach_request(cli, c->sock, line, -1, &answer);
+		if (status)
+			return status;
+		*vm = json_object_get(doc_get(answer, "vm"));
+		json_object_put(answer);
+		return 0;
+	}
+	status = http_send(cli, "POST", http_path("vms", NULL), json_object_get(c->body), &http);
+	if (!status)
+		status = http_result(cli, &http);
+	c->made = !status && http.status == 201;
+	*vm = status ? NULL : json_object_get(http.body);
+	http_answer_free(&http);
+	return status;
+}
+
+static int hand_over(struct cli *cli, struct create *c)
+{
+	struct json_object *line;
+	int status = 0;
+
+	if (c->listener >= 0) {
+		line = json_object_new_object();
+		doc_put_text(line, "op", "listen");
+		doc_put_text(line, "vm", c->name);
+		doc_put_text(line, "for", "link");
+		doc_put_text(line, "kind", c->kind);
+		doc_put_text(line, "path", c->path);
+		status = attach_request(cli, c->sock, line, c->listener, NULL);
+	}
+	if (!status)
+		status = forwards_hand(cli, &c->forwards, c->sock, c->name);
+	return status;
+}
+
+static void print_created(const struct cli *cli, const struct create *c, struct json_object *vm)
+{
+	char attach[256], clean[512];
+	const char *path = doc_text(vm, "link.path");
+
+	if (cli->output == OUTPUT_JSON) {
+		doc_print(vm, stdout);
+	} else if (!strcmp(c->kind, "attach")) {
+		printf("vm %s: waiting for its NIC. Connect to %s and send, with the fd at the first "
+		       "byte,\n  {\"op\":\"link\",\"vm\":\"%s\",\"kind\":\"tap|dgram|stream\"}\n",
+			c->name, socket_attach_path(cli, attach, sizeof(attach)), c->name);
+	} else if (*path) {
+		printf("vm %s: the VMM may connect to %s:%s\n", c->name, c->kind,
+			cli_clean(path, clean, sizeof(clean)));
+	} else {
+		printf("vm %s: created\n", c->name);
+	}
+	fflush(stdout);
+}
+
+static void on_signal(int sig)
+{
+	(void)sig;
+}
+
+/* Until INT, TERM or HUP, or until the daemon goes. */
+static int hold(struct cli *cli, const struct create *c)
+{
+	struct sigaction act = {.sa_handler = on_signal};
+	struct pollfd pfd = {.fd = c->sock, .events = POLLIN};
+	int n;
+
+	sigemptyset(&act.sa_mask);
+	sigaction(SIGINT, &act, NULL);
+	sigaction(SIGTERM, &act, NULL);
+	sigaction(SIGHUP, &act, NULL);
+	n = poll(&pfd, 1, -1);
+	if (n < 0)
+		return STATUS_OK;
+	return cli_error(cli, STATUS_UNREACHABLE, "netctld is gone, and vm %s with it", c->name);
+}
+
+static void undo(struct cli *cli, struct create *c)
+{
+	struct answer answer;
+
+	if (!c->made)
+		return;
+	http_send(cli, "DELETE", http_path("vms", c->name, NULL), NULL, &answer);
+	http_answer_free(&answer);
+}
+
+static int create(struct cli *cli, struct create *c, const struct args *args)
+{
+	struct json_object *vm = NULL;
+	int status = take_args(cli, c, args);
+
+	if (!status)
+		status = bind_path(cli, c);
+	if (status)
+		return status;
+	if (c->ephemeral || *c->path || json_object_array_length(c->forwards.handed)) {
+		c->sock = attach_connect(cli);
+		if (c->sock < 0)
+			return -c->sock;
+	}
+	status = make(cli, c, &vm);
+	if (!status)
+		status = hand_over(cli, c);
+	if (!status)
+		print_created(cli, c, vm);
+	else
+		undo(cli, c);
+	json_object_put(vm);
+	return status;
+}
+
+/* What hold() leaves: the socket files are ours to remove once the VM is gone with its connection. */
+static void remove_paths(const struct create *c)
+{
+	size_t n = json_object_array_length(c->forwards.handed);
+
+	if (*c->path)
+		unlink(c->path);
+	for (size_t i = 0; i < n; i++)
+		unlink(doc_text(json_object_array_get_idx(c->forwards.handed, i), "listen.unix"));
+}
+
+int vm_create(struct cli *cli, const struct args *args)
+{
+	struct create c = {.name = args->words[0], .kind = "stream", .listener = -1, .sock = -1};
+	int status;
+
+	c.body = json_object_new_object();
+	forwards_init(&c.forwards);
+	status = create(cli, &c, args);
+	if (status && c.listener >= 0)
+		unlink(c.path);
+	if (c.listener >= 0)
+		close(c.listener);
+	if (!status && c.ephemeral) {
+		status = hold(cli, &c);
+		remove_paths(&c);
+	}
+	if (c.sock >= 0)
+		close(c.sock);
+	forwards_free(&c.forwards);
+	json_object_put(c.body);
+	return status;
+}
