@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+/* Local names that a guest's DNS answers: `{"items":[{"name":…,"addresses":[…]}]}` read and kept. */
+#ifndef CTL_HOSTS_H
+#define CTL_HOSTS_H
+
+#include "common/error.h"
+#include "ctl/worker_client.h"
+
+#include <json-c/json.h>
+
+#define HOSTS_MAX 1024
+#define HOSTS_ADDRS_MAX 16
+
+struct hosts {
+	struct json_object *doc; /* as read, names in lower case */
+	struct worker_host *items;
+	size_t n;
+	struct addr *addrs; /* what items point into */
+};
+
+/* doc NULL is an empty list. A fresh struct, or NULL with err filled. */
+struct hosts *hosts_read(struct json_object *doc, struct error *err);
+void hosts_free(struct hosts *hosts);
+
+#endif

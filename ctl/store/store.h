@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What netctld must not forget: SQLite in STATE/netctl.db.
+ *
+ * WAL with synchronous=FULL, so a write is on the disk when the function returns; foreign keys;
+ * numbered migrations (migrations.c). Ephemeral VMs are never written. Documents are kept as the
+ * JSON text that the API speaks, so that one reader checks both.
+ *
+ * Each function that can fail fills err ("store: disk full", status 500) and returns -1. Several
+ * writes become one by store_begin()/store_end(). One thread; callbacks must not write.
+ */
+#ifndef CTL_STORE_STORE_H
+#define CTL_STORE_STORE_H
+
+#include "common/error.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct store;
+
+/* Opens or makes the file and brings it to this program's schema. */
+int store_open(const char *path, struct store **out, struct error *err);
+void store_close(struct store *store);
+
+int store_begin(struct store *store, struct error *err);
+/* ok commits, else all since store_begin() is undone; after a failed commit, too. */
+int store_end(struct store *store, bool ok, struct error *err);
+
+/* ---- VMs ---- */
+
+struct store_vm {
+	const char *name;
+	int64_t created_ms; /* wall clock */
+	const char *config; /* vm_config.h */
+	const char *policy; /* policy.h */
+	const char *hosts;  /* hosts.h */
+	const char *mac;    /* learned from the guest, or NULL */
+	const char *lease;  /* JSON, or NULL */
+};
+
+int store_vm_insert(struct store *store, const struct store_vm *vm, struct error *err);
+int store_vm_set_config(
+	struct store *store, const char *name, const char *config, struct error *err);
+int store_vm_set_policy(
+	struct store *store, const char *name, const char *policy, struct error *err);
+int store_vm_set_hosts(struct store *store, const char *name, const char *hosts, struct error *err);
+int store_vm_set_guest(struct store *store, const char *name, const char *mac, const char *lease,
+	struct error *err);
+/* With its forwards. */
+int store_vm_delete(struct store *store, const char *name, struct error *err);
+typedef void store_vm_fn(void *arg, const struct store_vm *vm);
+int store_vms(struct store *store, store_vm_fn *each, void *arg, struct error *err);
+
+/* ---- forwards ---- */
+
+int store_forward_insert(struct store *store, const char *vm, const char *id, const char *spec,
+	struct error *err);
+int store_forward_delete(struct store *store, const char *vm, const char *id, struct error *err);
+typedef void store_forward_fn(void *arg, const char *id, const char *spec);
+/* In the order they were made. */
+int store_forwards(struct store *store, const char *vm, store_forward_fn *each, void *arg,
+	struct error *err);
+
+/* ---- events ---- */
+
+#define STORE_EVENTS_MAX 10000
+
+struct store_event {
+	int64_t id;
+	int64_t time_ms;  /* wall clock */
+	const char *vm;   /* or NULL */
+	const char *type;
+	const char *data; /* a JSON object */
+};
+
+int store_event_insert(struct store *store, const struct store_event *event, struct error *err);
+/* Forgets all but the newest STORE_EVENTS_MAX. */
+int store_events_trim(struct store *store, struct error *err);
+typedef void store_event_fn(void *arg, const struct store_event *event);
+/* At most `max` of those after `since`, oldest first. */
+int store_events(struct store *store, int64_t since, int max, store_event_fn *each, void *arg,
+	struct error *err);
+/* No id at or below the mark was ever promised to be unused: ids of a new life start above. */
+int store_event_mark(struct store *store, int64_t *mark, struct error *err);
+int store_event_set_mark(struct store *store, int64_t mark, struct error *err);
+
+#endif
