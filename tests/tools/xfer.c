@@ -207,7 +207,8 @@ static void conn_abort(struct conn *c)
 
 	conn_fail(c, "aborted", 0);
 	setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
-	connect(c->fd, &nobody, sizeof(nobody));
+	if (connect(c->fd, &nobody, sizeof(nobody)) < 0)
+		shutdown(c->fd, SHUT_RDWR);
 }
 
 static bool conn_over(struct conn *c)
