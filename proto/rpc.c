@@ -269,10 +269,11 @@ void rpc_reply(struct rpc *rpc, uint64_t id, Netdp__Envelope *env, const int *fd
 void rpc_reply_status(struct rpc *rpc, uint64_t id, int code, const char *text)
 {
 	Netdp__Envelope env = NETDP__ENVELOPE__INIT;
-	Netdp__Status status = NETDP__STATUS__INIT;
+	Netdp__Status status;
 	char copy[512];
 
 	snprintf(copy, sizeof(copy), "%s", text ? text : code ? errno_text(code) : "");
+	netdp__status__init(&status);
 	status.code = code < 0 ? -code : code;
 	status.text = copy;
 	env.body_case = NETDP__ENVELOPE__BODY_STATUS;
@@ -290,9 +291,10 @@ int rpc_event(struct rpc *rpc, Netdp__Envelope *env, const int *fds, size_t n_fd
 static void send_hello(struct rpc *rpc, const char *program, const char *const *features)
 {
 	Netdp__Envelope env = NETDP__ENVELOPE__INIT;
-	Netdp__Hello hello = NETDP__HELLO__INIT;
+	Netdp__Hello hello;
 	char names[16][64], *list[16], program_copy[32], release[] = NETCTL_VERSION;
 
+	netdp__hello__init(&hello);
 	while (features && hello.n_features < 16 && features[hello.n_features]) {
 		snprintf(names[hello.n_features], sizeof(names[0]), "%s",
 			features[hello.n_features]);

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+/* What control.c (connections, events) and control_requests.c (what netctld asks) share. */
+#ifndef DATAPLANE_CONTROL_INTERNAL_H
+#define DATAPLANE_CONTROL_INTERNAL_H
+
+#include "dataplane/control.h"
+#include "dataplane/worker.h"
+#include "proto/rpc.h"
+
+#define CONTROL_EVENTS_MAX 256
+
+/* An event that waits for a netctld. */
+struct control_event {
+	bool link; /* a LinkChanged, else a FlowRefused */
+	bool up;
+	bool refused;
+	enum link_kind kind;
+	char text[128];
+	uint8_t proto;
+	struct endpoint dst;
+	int32_t by;
+	uint32_t count;
+};
+
+struct control {
+	char label[72]; /* "vm/NAME", for logs */
+	struct worker_events worker_events;
+	struct worker *worker;
+	struct event_base *base;
+	struct rpc *rpc;      /* to netctld; NULL while there is none */
+	bool greeted;         /* netctld's Hello has come on it: events may flow */
+	struct rpc *lifeline; /* to the spawner; NULL once lost */
+	struct event *orphan; /* the end, when both have gone */
+	struct event *signals[2];
+	enum sandbox_level sandbox;
+	int64_t since_ms;
+	int flow_memory; /* a duplicate, for the Description; -1 */
+	int returned_fd; /* a dgram socket whose peer went while netctld was away; -1 */
+	struct control_event events[CONTROL_EVENTS_MAX]; /* a ring */
+	size_t first_event;
+	size_t n_events;
+	uint64_t dropped_events;
+};
+
+/* Carries out a request and answers it. */
+void control_request(
+	struct control *control, uint64_t id, const Netdp__Envelope *env, int *fds, size_t n_fds);
+
+#endif
