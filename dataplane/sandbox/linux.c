@@ -102,7 +102,7 @@ int sandbox_enter(enum sandbox_level least, const int *keep, size_t kept, enum s
 	rc = privilege_drop();
 	if (rc < 0)
 		return error_set(err, 500, NULL, "sandbox: privileges: %s", errno_text(rc));
-	if (tried.namespaces == 0) /* looks into directories, which Landlock refuses */
+	if (tried.namespaces == 0)
 		rc = namespace_verify();
 	if (rc < 0)
 		return error_set(

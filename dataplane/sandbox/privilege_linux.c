@@ -103,17 +103,18 @@ void privilege_user(uid_t *uid, gid_t *gid)
 {
 	/* Not getpwnam(), which may load modules and leave connections to name services behind. */
 	FILE *file = fopen("/etc/passwd", "re");
-	struct passwd *entry;
+	struct passwd entry = {0}, *found;
+	char text[1024];
 
 	*uid = SANDBOX_NOBODY;
 	*gid = SANDBOX_NOBODY;
 	if (!file)
 		return;
-	while ((entry = fgetpwent(file)) != NULL) {
-		if (strcmp(entry->pw_name, SANDBOX_USER) != 0 || entry->pw_uid == 0)
+	while (fgetpwent_r(file, &entry, text, sizeof(text), &found) == 0) {
+		if (strcmp(entry.pw_name, SANDBOX_USER) != 0 || entry.pw_uid == 0)
 			continue;
-		*uid = entry->pw_uid;
-		*gid = entry->pw_gid;
+		*uid = entry.pw_uid;
+		*gid = entry.pw_gid;
 		break;
 	}
 	fclose(file);

@@ -6,7 +6,6 @@
 
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 struct flow_memory {
@@ -20,9 +19,9 @@ enum { AT_USED = 0, AT_GUEST_PORT = 4, AT_REMOTE_PORT = 6, AT_GUEST = 8, AT_REMO
 struct flow_memory *flow_memory_open(int fd)
 {
 	struct flow_memory *m = calloc(1, sizeof(*m));
-	struct stat st;
 
-	if (!m || fstat(fd, &st) < 0 || (size_t)st.st_size < FLOW_MEMORY_SIZE)
+	/* Not fstat(3), which the sandbox may refuse: glibc makes a call by path of it. */
+	if (!m || lseek(fd, 0, SEEK_END) < (off_t)FLOW_MEMORY_SIZE)
 		goto fail;
 	m->map = mmap(NULL, FLOW_MEMORY_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (m->map == MAP_FAILED)
