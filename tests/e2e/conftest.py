@@ -132,7 +132,8 @@ def tap_guest(daemon):
 def spoiled_guest(request, daemon):
     """A guest whose link loses 1 % of the frames, doubles 1 % and reorders 1 %."""
     spoil = ["--drop", 10, "--dup", 10, "--reorder", 10, "--seed", 7]
-    it = (SpoiledGuest if request.param == "tap" else StreamGuest)(daemon, spoil=spoil)
+    # Ordinary frames, so that one in a hundred is many.
+    it = (SpoiledGuest if request.param == "tap" else StreamGuest)(daemon, spoil=spoil, mtu=1500)
     yield it
     it.close()
 
