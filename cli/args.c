@@ -116,8 +116,10 @@ static int take_option(struct cli *cli, const struct command *command, char *wor
 /* The nth needed word of a usage line, for messages. */
 static int missing_word(struct cli *cli, const struct command *command, size_t n)
 {
-	const char *p = command->usage;
+	const char *p = command->usage, *words = strstr(p, "--] ");
 
+	if (words)
+		p = words + 4;
 	while (n--) {
 		p += strcspn(p, " ");
 		p += strspn(p, " ");

@@ -73,6 +73,7 @@ struct command {
 	const struct option *options; /* ends with a NULL name; may be NULL */
 	size_t min_words, max_words;
 	bool in_order;               /* options end at the first word, as for env(1) */
+	int failure;                 /* exit status of a bad command line, 0 for STATUS_USAGE */
 	int (*run)(struct cli *cli, const struct args *args);
 	const char *notes;           /* more to say in the help, or NULL */
 };
@@ -89,6 +90,8 @@ int cli_main(const struct noun *const *nouns, int argc, char **argv);
 /* "netctl: vm create: <text>", as is fit for a terminal. Each returns the given status. */
 int cli_error(const struct cli *cli, int status, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
+/* "netctl: <text>": what the daemon says names its object by itself. */
+int cli_problem(int status, const char *text, const char *field);
 /* As cli_error with STATUS_USAGE and a pointer to the help. */
 int cli_usage_error(const struct cli *cli, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));

@@ -50,6 +50,17 @@ int cli_error(const struct cli *cli, int status, const char *fmt, ...)
 	return status;
 }
 
+int cli_problem(int status, const char *text, const char *field)
+{
+	char clean[1024], where[128];
+
+	fprintf(stderr, "netctl: %s", cli_clean(text, clean, sizeof(clean)));
+	if (*field && !strstr(text, field))
+		fprintf(stderr, " (%s)", cli_clean(field, where, sizeof(where)));
+	fprintf(stderr, "\n");
+	return status;
+}
+
 int cli_usage_error(const struct cli *cli, const char *fmt, ...)
 {
 	va_list ap;
@@ -151,6 +162,8 @@ static int run_command(struct cli *cli, const struct command *command, int argc,
 
 	cli->command = command;
 	status = args_parse(cli, command, argc, argv, &args, &help);
+	if (status && command->failure)
+		status = command->failure;
 	if (!status)
 		status = help ? help_command(cli->noun, command) : command->run(cli, &args);
 	args_free(&args);

@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: MIT */
+/* netctl run on Linux: netctl's own part. See run_linux.h for how it is put together. */
+#include "cli/run_linux.h"
+
+#include "cli/attach.h"
+#include "cli/json.h"
+#include "cli/socket.h"
+#include "common/addr.h"
+#include "common/error.h"
+#include "common/os.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* What is passed on to COMMAND, beside the children's end. */
+static const int passed[] = {SIGINT, SIGTERM, SIGHUP, SIGWINCH, SIGQUIT, SIGUSR1, SIGUSR2};
+
+/* --- the VM --- */
+
+static void make_name(char *buf, size_t len)
+{
+	uint16_t r;
+
+	os_random(&r, sizeof(r));
+	snprintf(buf, len, "run-%d-%04x", (int)getpid(), r);
+}
+
+/* "search a b" or "domain a" of the host's resolv.conf. */
+static void host_search(char *buf, size_t len)
+{
+	FILE *file = fopen("/etc/resolv.conf", "re");
+	char line[256];
+
+	if (!file)
+		return;
+	while (fgets(line, sizeof(line), file)) {
+		size_t skip = strcspn(line, " \t");
+
+		line[strcspn(line, "\n")] = '\0';
+		if ((skip == 6) && (!strncmp(line, "search", 6) || !strncmp(line, "domain", 6)) &&
+			line[6])
+			snprintf(buf, len, "%s", line + 7);
+	}
+	fclose(file);
+}
+
+static void take_search(struct json_object *vm, struct run_net *net)
+{
+	size_t n, used = 0;
+	struct json_object *search = doc_array(vm, "dns.search", &n);
+
+	for (size_t i = 0; i < n && used < sizeof(net->search); i++)
+		used += (size_t)snprintf(net->search + used, sizeof(net->search) - used, "%s%s",
+			i ? " " : "", doc_text(json_object_array_get_idx(search, i), ""));
+	if (!n)
+		host_search(net->search, sizeof(net->search));
+}
+
+static int take_net(const struct run *run, struct json_object *vm, struct run_net *net)
+{
+	const char *mac = doc_text(vm, "net.mac");
+	struct prefix subnet;
+	struct mac parsed;
+	int64_t mtu = doc_int(vm, "link.mtu");
+
+	memset(net, 0, sizeof(*net));
+	if (prefix_parse(doc_text(vm, "net.subnet"), true, &subnet) < 0 || subnet.bits < 96 ||
+		inet_pton(AF_INET, doc_text(vm, "net.guest"), &net->guest) != 1 ||
+		inet_pton(AF_INET, doc_text(vm, "net.gateway"), &net->gateway) != 1)
+		return cli_error(run->cli, -1, "netctld's answer has no network: %s",
+			doc_text(vm, "net"));
+	if (subnet.bits > 96)
+		net->mask.s_addr = htonl(~0u << (128 - subnet.bits));
+	if (*mac && mac_parse(mac, &parsed) == 0)
+		memcpy(net->mac, parsed.b, sizeof(net->mac));
+	net->mtu = mtu >= 68 && mtu <= RUN_DEFAULT_MTU ? (uint32_t)mtu
+						      : (uint32_t)doc_int(run->body, "link.mtu");
+	take_search(vm, net);
+	return 0;
+}
+
+/* Gives the tap to the daemon, which makes the VM; the connection holds it. */
+static int make_vm(const struct run *run, int sock, int tap, struct run_net *net)
+{
+	struct json_object *line = json_object_new_object(), *answer;
+	char name[64];
+	int err;
+
+	make_name(name, sizeof(name));
+	doc_put_text(run->body, "name", name);
+	doc_put_text(line, "op", "link");
+	doc_put_text(line, "vm", name);
+	doc_put_text(line, "kind", "tap");
+	json_object_object_add(line, "create", json_object_get(run->body));
+	if (attach_request(run->cli, sock, line, tap, &answer))
+		return -1;
+	err = take_net(run, doc_get(answer, "vm"), net);
+	json_object_put(answer);
+	if (!err && forwards_hand(run->cli, &run->forwards, sock, name))
+		err = -1;
+	return err;
+}
+
+/* --- signals and the end --- */
+
+static int open_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGCHLD);
+	for (size_t i = 0; i < sizeof(passed) / sizeof(*passed); i++)
+		sigaddset(&set, passed[i]);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+static void pass_on(const struct run_child *child, int sigfd)
+{
+	struct signalfd_siginfo info;
+	struct run_message msg = {.type = RUN_SIGNAL};
+
+	while (read(sigfd, &info, sizeof(info)) == sizeof(info)) {
+		/* What the terminal sends reaches the whole process group, and so COMMAND. */
+		if (info.ssi_signo == SIGCHLD || info.ssi_code == SI_KERNEL)
+			continue;
+		msg.signal = (int)info.ssi_signo;
+		run_send(child->control, &msg, -1);
+	}
+}
+
+/* init's exit status, once it has ended; -1 before. */
+static int ended(const struct run_child *child)
+{
+	int status;
+
+	if (waitpid(child->pid, &status, WNOHANG) != child->pid)
+		return -1;
+	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+/* Says what init could not do. */
+static void hear(const struct run *run, const struct run_child *child)
+{
+	struct run_message msg;
+	int fd;
+
+	if (run_receive(child->control, &msg, &fd) == 0 && msg.type == RUN_FAILED) {
+		msg.text[sizeof(msg.text) - 1] = '\0';
+		cli_error(run->cli, 0, "%s", msg.text);
+	}
+}
+
+static int serve(const struct run *run, const struct run_child *child, int sigfd, int sock)
+{
+	struct pollfd pfd[3] = {
+		{.fd = sigfd, .events = POLLIN},
+		{.fd = child->control, .events = POLLIN},
+		{.fd = sock, .events = POLLIN},
+	};
+	char byte;
+
+	for (;;) {
+		int status = ended(child);
+
+		if (status >= 0)
+			return status;
+		if (poll(pfd, 3, -1) < 0)
+			continue;
+		if (pfd[1].revents) {
+			hear(run, child);
+			pfd[1].fd = -1;
+		}
+		if (pfd[2].revents && recv(sock, &byte, 1, 0) == 0) {
+			cli_error(run->cli, 0, "netctld is gone: COMMAND has no network any more");
+			pfd[2].fd = -1;
+		}
+		if (pfd[0].revents)
+			pass_on(child, sigfd);
+	}
+}
+
+/* --- the whole --- */
+
+static int receive_tap(const struct run *run, const struct run_child *child)
+{
+	struct run_message msg;
+	int tap;
+
+	if (run_receive(child->control, &msg, &tap) < 0)
+		return cli_error(run->cli, -1, "the namespaces' init died");
+	if (msg.type == RUN_TAP && tap >= 0)
+		return tap;
+	msg.text[sizeof(msg.text) - 1] = '\0';
+	return cli_error(run->cli, -1, "%s", msg.type == RUN_FAILED ? msg.text : "no tap came");
+}
+
+/* From the clone to COMMAND's end. Returns the exit status. */
+static int run_child(struct run *run, const struct run_watch *watch)
+{
+	struct run_message msg = {.type = RUN_NET};
+	struct run_hidden hidden;
+	struct run_setup setup = {.command = run->command,
+		.hidden = &hidden,
+		.map_root = run->map_root,
+		.watch = watch->pid ? watch->pipe : -1};
+	struct run_child child = {.pid = -1, .control = -1};
+	int status = RUN_FAILURE, sock = -1, tap = -1, sigfd;
+
+	run_mount_hide(run->cli->api_path, watch->root, &hidden);
+	sigprocmask(SIG_SETMASK, NULL, &setup.mask);
+	if (run_child_start(run, &setup, &child) < 0)
+		goto out;
+	tap = receive_tap(run, &child);
+	if (tap < 0)
+		goto out;
+	sock = attach_connect(run->cli);
+	if (sock < 0 || make_vm(run, sock, tap, &msg.net) < 0)
+		goto out;
+	/* The data plane's now: when that lets go, the interface goes too. */
+	close(tap);
+	tap = -1;
+	sigfd = open_signals();
+	if (run_send(child.control, &msg, -1) < 0)
+		goto out;
+	status = serve(run, &child, sigfd, sock);
+	child.pid = -1;
+out:
+	if (child.pid > 0) {
+		kill(child.pid, SIGKILL);
+		waitpid(child.pid, NULL, 0);
+	}
+	if (child.control >= 0)
+		close(child.control);
+	if (tap >= 0)
+		close(tap);
+	if (sock >= 0)
+		close(sock);
+	return status;
+}
+
+/* A shell with job control that ran as COMMAND took the terminal and is gone: take it back. */
+static void restore_foreground(pid_t group)
+{
+	sigset_t ttou;
+
+	if (group != getpgrp() || tcgetpgrp(STDIN_FILENO) == group)
+		return;
+	sigemptyset(&ttou);
+	sigaddset(&ttou, SIGTTOU);
+	sigprocmask(SIG_BLOCK, &ttou, NULL);
+	tcsetpgrp(STDIN_FILENO, group);
+}
+
+int run_in_network(struct run *run)
+{
+	struct run_watch watch = {0};
+	pid_t foreground = tcgetpgrp(STDIN_FILENO);
+	bool daemon = socket_find(run->cli, !run->cli->socket_told) != 0;
+	int status = RUN_FAILURE;
+
+	if (daemon && run->cli->socket_told)
+		return RUN_FAILURE;
+	if ((daemon || json_object_array_length(run->forwards.handed)) &&
+		run_watch_start(run, daemon, &watch) < 0)
+		goto out;
+	status = run_child(run, &watch);
+	restore_foreground(foreground);
+out:
+	run_watch_end(&watch);
+	return status;
+}
