@@ -25,10 +25,11 @@ void fragments_reset(struct fragments *fragments);
 const struct packet *fragment_input(struct fragments *fragments, const struct packet *packet);
 
 /*
- * Sends a transport segment (its checksum filled in by the caller) in as many packets as the
- * guest's MTU asks for; len at most 65515. ip->id and ip->frag are set here.
+ * Sends a transport header and its data (the checksum filled in by the caller) in as many packets
+ * as the guest's MTU asks for; at most 65515 bytes together, hdr_len a multiple of 8. ip->id and
+ * ip->frag are set here.
  */
 void fragment_output(struct output *out, struct counters *counters, const struct output_ip *ip,
-	const uint8_t *l4, size_t len);
+	const void *hdr, size_t hdr_len, const void *data, size_t data_len);
 
 #endif

@@ -42,15 +42,17 @@ void icmp_input(struct icmp *icmp, const struct packet *packet);
 /*
  * Tells the guest, from the gateway, that its packet could not be served; mtu is the next hop's
  * for ICMP_CODE_FRAGMENTATION, else 0. Says nothing where RFC 1122 section 3.2.2 forbids it (about
- * ICMP errors, later fragments, broadcast, multicast), nor more than 100 times a second.
+ * ICMP errors, later fragments, broadcast, multicast), nor more than 1,000 times a second
+ * (bursts of 100).
  */
 void icmp_send_error(struct icmp *icmp, const struct packet *offending, uint8_t type, uint8_t code,
 	uint16_t mtu);
 
 /*
  * The same for a datagram that is no longer there, from what the host's kernel said of it: key is
- * the flow as the guest sees it (ports are ids for ICMP), data what is known of its payload, len
- * how long it was. from is who sent the error; unset means the gateway.
+ * the flow as the guest sees it (guest.port is the id for ICMP), data what is known of its payload.
+ * from is who sent the error; where it is unset, or an address of the host's inside, the guest
+ * hears it from the gateway.
  */
 struct icmp_relay {
 	uint8_t proto; /* IP_PROTO_UDP or IP_PROTO_ICMP */
@@ -64,6 +66,9 @@ struct icmp_relay {
 };
 
 void icmp_relay_error(struct icmp *icmp, const struct icmp_relay *error);
+
+/* The code of ICMP_UNREACHABLE that says a (positive) errno, or -1 where none does. */
+int icmp_code_of(int err);
 
 void icmp_reset(struct icmp *icmp);   /* ends all flows: another guest, or none */
 void icmp_recheck(struct icmp *icmp); /* ends those that a new policy forbids */

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Whom a guest socket has sent to, and who may therefore answer it: at most 256 endpoints, as the
+ * host's kernel names them. When there is no room the one that was quiet longest goes.
+ */
+#ifndef DATAPLANE_STACK_UDP_PEERS_H
+#define DATAPLANE_STACK_UDP_PEERS_H
+
+#include "common/addr.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define UDP_PEERS_MAX 256
+
+struct udp_peer {
+	struct endpoint host;
+	uint32_t used; /* the flow's count of uses when this one was used last */
+};
+
+struct udp_peers { /* zeroed is empty */
+	struct udp_peer *v;
+	uint32_t uses;
+	uint16_t count, room;
+	uint16_t last; /* index of the one found last, which is the likeliest next */
+};
+
+void udp_peers_clear(struct udp_peers *peers);
+/* Whether host is one of them, which counts as a use. */
+bool udp_peers_find(struct udp_peers *peers, const struct endpoint *host);
+/* Adds one that is not there yet. 0 or -ENOMEM. */
+int udp_peers_add(struct udp_peers *peers, const struct endpoint *host);
+/* Keeps those for which keep() says so. */
+void udp_peers_filter(
+	struct udp_peers *peers, bool (*keep)(void *arg, const struct endpoint *host), void *arg);
+/* The one used last; unset where there is none. */
+struct endpoint udp_peers_last(const struct udp_peers *peers);
+
+#endif
