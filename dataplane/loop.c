@@ -121,6 +121,16 @@ void loop_add_hook(struct loop *loop, struct loop_hook *hook)
 	loop->hooks = hook;
 }
 
+void loop_remove_hook(struct loop *loop, struct loop_hook *hook)
+{
+	struct loop_hook **at = &loop->hooks;
+
+	while (*at && *at != hook)
+		at = &(*at)->next;
+	if (*at)
+		*at = hook->next;
+}
+
 static void run_tasks(struct loop *loop)
 {
 	uint64_t end = clock_us() + TASK_BUDGET_US;

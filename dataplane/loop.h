@@ -44,7 +44,9 @@ uint64_t loop_now(struct loop *loop);
 
 void loop_defer(struct loop *loop, struct task *task); /* no-op where queued already */
 void loop_cancel(struct loop *loop, struct task *task);
+/* The latest added runs first. */
 void loop_add_hook(struct loop *loop, struct loop_hook *hook);
+void loop_remove_hook(struct loop *loop, struct loop_hook *hook);
 
 int loop_run(struct loop *loop); /* until loop_stop(); 0 or -errno */
 void loop_stop(struct loop *loop);

@@ -87,12 +87,14 @@ static void flush(struct link *link)
 	if ((!link->queued_frames && !link->pad_left) || link->blocked)
 		return;
 	err = link->ops->drain(link);
-	if (err == -EAGAIN) {
-		link->blocked = true;
+	if (err == 0)
+		return;
+	/* Who commits a frame must not see its flows ended from within: a loss waits for the hook. */
+	link->blocked = true;
+	if (err == -EAGAIN)
 		event_add(link->writable, NULL);
-	} else if (err < 0) {
-		link_lost(link, strerror(-err));
-	}
+	else
+		link->broken = -err;
 }
 
 void link_commit(struct link *link, size_t len, const struct link_meta *meta)
@@ -171,6 +173,8 @@ static void flush_hook(struct loop_hook *hook)
 	struct link *link = (struct link *)((char *)hook - offsetof(struct link, flush_hook));
 
 	flush(link);
+	if (link->broken)
+		link_lost(link, strerror(link->broken));
 	if (link->room_asked && link->up && !link->blocked) {
 		link->room_asked = false;
 		link->events.room(link->events.arg);
@@ -259,6 +263,7 @@ static void stop_io(struct link *link)
 	queue_clear(link);
 	link->fd = -1;
 	link->resync = false;
+	link->broken = 0;
 }
 
 void link_lost(struct link *link, const char *why)
@@ -415,6 +420,7 @@ void link_free(struct link *link)
 		return;
 	link->up = false; /* nobody wants to hear of it any more */
 	detach(link);
+	loop_remove_hook(link->loop, &link->flush_hook);
 	free(link->first);
 	free(link->rx);
 	free(link);

@@ -60,6 +60,7 @@ struct link {
 	bool up;
 	bool blocked;   /* the kernel's buffer is full; waiting for writable */
 	bool room_asked;
+	int broken;     /* errno of a failed write, to be acted on at the end of the pass */
 
 	/* transmit queue */
 	struct chunk *first, *last;

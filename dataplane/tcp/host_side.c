@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT */
+/* The host's side of a splice. See host_side.h. */
+#include "dataplane/tcp/host_side.h"
+
+#include "common/os.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static uint8_t scratch[HOST_SIDE_HELD_MAX]; /* bytes read into nowhere */
+
+void host_side_set_options(int fd)
+{
+	struct linger reset = {.l_onoff = 1, .l_linger = 0};
+	int on = 1;
+
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+}
+
+void host_side_init(struct host_side *host, int fd, bool tcp)
+{
+	*host = (struct host_side){
+		.fd = fd,
+		.tcp = tcp,
+		.peek_offset = host_side_os_peek_offset(fd, 0),
+		.discard = host_side_os_can_discard(tcp),
+	};
+}
+
+size_t host_side_held_max(const struct host_side *host)
+{
+	return host->peek_offset ? SIZE_MAX : HOST_SIDE_HELD_MAX;
+}
+
+/* Peeks past `skip` bytes by reading them into nowhere. */
+static ssize_t peek_skipping(int fd, void *buf, size_t len, size_t skip)
+{
+	struct iovec iov[2] = {{scratch, skip}, {buf, len}};
+	struct msghdr msg = {.msg_iov = skip ? iov : iov + 1, .msg_iovlen = skip ? 2 : 1};
+	ssize_t n;
+
+	if (skip > sizeof(scratch))
+		return -EAGAIN;
+	n = recvmsg(fd, &msg, MSG_PEEK);
+	if (n < 0)
+		return -errno;
+	if (n == 0 && skip == 0)
+		return 0;
+	return (size_t)n > skip ? n - (ssize_t)skip : -EAGAIN;
+}
+
+ssize_t host_side_peek(struct host_side *host, void *buf, size_t len, size_t held)
+{
+	ssize_t n;
+
+	if (!host->peek_offset)
+		return peek_skipping(host->fd, buf, len, held);
+	n = recv(host->fd, buf, len, MSG_PEEK);
+	return n < 0 ? -errno : n;
+}
+
+ssize_t host_side_peek_again(struct host_side *host, void *buf, size_t len, size_t skip, size_t held)
+{
+	ssize_t n;
+
+	if (!host->peek_offset)
+		return peek_skipping(host->fd, buf, len, skip);
+	host_side_os_peek_offset(host->fd, (int)skip);
+	n = recv(host->fd, buf, len, MSG_PEEK);
+	if (n < 0)
+		n = -errno;
+	host_side_os_peek_offset(host->fd, (int)held);
+	return n;
+}
+
+int host_side_consume(struct host_side *host, size_t len)
+{
+	while (len) {
+		size_t want = host->discard || len < sizeof(scratch) ? len : sizeof(scratch);
+		ssize_t n = host->discard ? host_side_os_discard(host->fd, want) : recv(host->fd, scratch, want, 0);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -ECONNRESET;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+ssize_t host_side_write(struct host_side *host, const void *buf, size_t len)
+{
+	return os_send(host->fd, buf, len, 0);
+}
+
+size_t host_side_room(const struct host_side *host)
+{
+	return host_side_os_room(host->fd);
+}
+
+int host_side_half_close(struct host_side *host)
+{
+	return shutdown(host->fd, SHUT_WR) < 0 ? -errno : 0;
+}
+
+void host_side_close(struct host_side *host)
+{
+	struct linger off = {0, 0};
+
+	if (host->fd < 0)
+		return;
+	if (host->tcp)
+		setsockopt(host->fd, SOL_SOCKET, SO_LINGER, &off, sizeof(off));
+	close(host->fd);
+	host->fd = -1;
+}
+
+void host_side_abort(struct host_side *host)
+{
+	if (host->fd < 0)
+		return;
+	close(host->fd);
+	host->fd = -1;
+}

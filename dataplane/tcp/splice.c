@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: MIT */
+/* The bytes of an established flow, in both directions, and their ends. */
+#include "dataplane/tcp/tcp_internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+/* ---- guest to host ---- */
+
+/* Keeps what the host did not take. Returns how much of it could be kept. */
+static uint32_t spill(struct tcp_flow *f, const uint8_t *data, uint32_t len)
+{
+	struct tcp *tcp = f->tcp;
+	uint8_t *grown;
+
+	if (!len || tcp->spilled + len > TCP_SPILL_MAX)
+		return 0;
+	grown = malloc(f->spill_len + len);
+	if (!grown)
+		return 0;
+	if (f->spill_len)
+		memcpy(grown, f->spill + f->spill_at, f->spill_len);
+	memcpy(grown + f->spill_len, data, len);
+	free(f->spill);
+	f->spill = grown;
+	f->spill_at = 0;
+	f->spill_len += len;
+	tcp->spilled += len;
+	counter_add(tcp->counters, COUNTER_TCP_SPILLED_BYTES, len);
+	return len;
+}
+
+static bool end_of_guest(struct tcp_flow *f)
+{
+	if (!f->guest_fin || f->host_shut || f->spill_len)
+		return true;
+	f->host_shut = true;
+	if (host_side_half_close(&f->host) < 0) {
+		flow_reset(f);
+		return false;
+	}
+	return true;
+}
+
+/* Writes in-order payload; rcv_nxt moves by what was written or spilled. False: the flow is gone. */
+static bool accept_data(struct tcp_flow *f, const uint8_t *data, uint32_t len)
+{
+	struct tcp *tcp = f->tcp;
+	ssize_t n = 0;
+
+	if (!f->spill_len) {
+		n = host_side_write(&f->host, data, len);
+		if (n < 0 && n != -EAGAIN && n != -EINTR) {
+			flow_reset(f);
+			return false;
+		}
+		if (n < 0)
+			n = 0;
+		f->room -= (uint32_t)n < f->room ? (uint32_t)n : f->room;
+	}
+	if ((uint32_t)n < len)
+		n += spill(f, data + n, len - (uint32_t)n);
+	f->rcv_nxt += (uint32_t)n;
+	f->tx_bytes += (uint64_t)n;
+	f->unacked += (uint32_t)n;
+	f->data_at = loop_now(tcp->loop);
+	counter_add(tcp->counters, COUNTER_TCP_TX_BYTES, (uint64_t)n);
+	if (f->unacked >= TCP_ACK_EVERY)
+		segment_send(f, TCP_ACK, f->snd_nxt);
+	else
+		window_ack_owed(f, f->interactive && f->unacked < f->mss ? TCP_ACK_LATER : TCP_ACK_SOON);
+	return true;
+}
+
+void splice_writable(struct tcp_flow *f)
+{
+	while (f->spill_len) {
+		ssize_t n = host_side_write(&f->host, f->spill + f->spill_at, f->spill_len);
+
+		if (n == -EAGAIN || n == -EINTR) {
+			splice_wake(f);
+			return;
+		}
+		if (n < 0) {
+			flow_reset(f);
+			return;
+		}
+		f->spill_at += (size_t)n;
+		f->spill_len -= (size_t)n;
+		f->tcp->spilled -= (size_t)n;
+	}
+	free(f->spill);
+	f->spill = NULL;
+	f->spill_at = 0;
+	if (!end_of_guest(f))
+		return;
+	/* The window stood still; let the guest know that it moves again. */
+	f->room = 0;
+	window_ack_owed(f, TCP_ACK_SOON);
+	splice_wake(f);
+	splice_finish(f);
+}
+
+/* ---- host to guest ---- */
+
+void splice_wake(struct tcp_flow *f)
+{
+	if (f->readable && !f->fin_sent && f->state == TCP_ESTABLISHED)
+		loop_defer(f->tcp->loop, &f->task);
+}
+
+static void wait_for_room(struct tcp_flow *f)
+{
+	f->wants_room = true;
+	f->tcp->room_wanted = true;
+}
+
+static void end_of_host(struct tcp_flow *f)
+{
+	f->host_eof = true;
+	f->readable = false;
+	f->fin_sent = true;
+	if (f->snd_una == f->snd_nxt)
+		f->acked_at = loop_now(f->tcp->loop);
+	segment_send(f, TCP_FIN | TCP_ACK, f->snd_nxt);
+	f->snd_nxt++;
+	timer_arm(loop_wheel(f->tcp->loop), &f->idle_timer, TCP_HALF_CLOSED_MS);
+}
+
+/* How much may go into the next segment, 0: nothing now. */
+static size_t next_length(struct tcp_flow *f)
+{
+	const struct link_caps *caps = link_caps(f->tcp->out->link);
+	size_t usable = window_usable(f), held = flow_held(f);
+	size_t max = caps->gso ? caps->max_frame - ETH_HLEN - IP4_HLEN - TCP_HLEN : f->mss;
+	size_t held_max = host_side_held_max(&f->host);
+
+	if (held >= held_max)
+		return 0;
+	if (usable > held_max - held)
+		usable = held_max - held;
+	/* Rather wait for an ACK than send slivers (RFC 9293 section 3.8.6.2.1). */
+	if (usable < f->mss && held)
+		return 0;
+	if (max > f->mss)
+		max -= max % f->mss;
+	return usable < max ? usable : max;
+}
+
+/* A host that reset the connection is noticed even while the guest's window keeps us from reading. */
+static bool host_failed(struct tcp_flow *f)
+{
+	int err = 0;
+	socklen_t len = sizeof(err);
+
+	return getsockopt(f->host.fd, SOL_SOCKET, SO_ERROR, &err, &len) == 0 && err != 0;
+}
+
+static void sent_data(struct tcp_flow *f, size_t n)
+{
+	struct tcp *tcp = f->tcp;
+	uint64_t now = loop_now(tcp->loop);
+
+	if (f->snd_una == f->snd_nxt)
+		f->acked_at = now;
+	f->snd_nxt += (uint32_t)n;
+	f->rx_bytes += n;
+	f->active = now;
+	if (now - f->data_at <= TCP_ACK_DELAY_MS)
+		f->interactive = true;
+	counter_add(tcp->counters, COUNTER_TCP_RX_BYTES, n);
+}
+
+void splice_send_task(struct task *task)
+{
+	struct tcp_flow *f = (struct tcp_flow *)((char *)task - offsetof(struct tcp_flow, task));
+	size_t budget = TCP_SLICE;
+
+	while (f->readable && !f->fin_sent && budget) {
+		size_t len = next_length(f);
+		ssize_t n;
+
+		if (!len) {
+			if (host_failed(f)) {
+				flow_reset(f);
+				return;
+			}
+			break;
+		}
+		if (!link_room(f->tcp->out->link)) {
+			wait_for_room(f);
+			break;
+		}
+		n = segment_send_data(f, len, false);
+		if (n > 0) {
+			sent_data(f, (size_t)n);
+			budget -= (size_t)n < budget ? (size_t)n : budget;
+		} else if (n == 0) {
+			end_of_host(f);
+		} else if (n == -EAGAIN || n == -EINTR) {
+			f->readable = n == -EINTR;
+			break;
+		} else if (n == -ENOBUFS) {
+			wait_for_room(f);
+			break;
+		} else {
+			flow_reset(f);
+			return;
+		}
+	}
+	window_arm(f);
+	if (!budget)
+		splice_wake(f);
+}
+
+/* ---- ends ---- */
+
+void splice_finish(struct tcp_flow *f)
+{
+	if (!f->host_shut || !flow_fin_acked(f))
+		return;
+	if (f->ack_owed)
+		segment_send(f, TCP_ACK, f->snd_nxt);
+	event_del(&f->ready);
+	f->event_added = false;
+	host_side_close(&f->host);
+	flow_forget(f);
+}
+
+/* ---- a segment of an established flow ---- */
+
+/* RFC 5961 section 3.2: only a RST at exactly rcv_nxt counts; one elsewhere in the window is asked
+ * about. */
+static void input_rst(struct tcp_flow *f, const struct segment *s)
+{
+	if (s->seq == f->rcv_nxt) {
+		counter_inc(f->tcp->counters, COUNTER_TCP_RST_RECEIVED);
+		flow_forget(f);
+	} else if (seq_lt(f->rcv_nxt, s->seq) && seq_lt(s->seq, f->rcv_adv)) {
+		counter_inc(f->tcp->counters, COUNTER_TCP_CHALLENGE_ACKS);
+		window_ack_owed(f, TCP_ACK_SOON);
+	}
+}
+
+/* Cuts off what lies outside the window. False where nothing that counts is left. */
+static bool trim(struct tcp_flow *f, struct segment *s)
+{
+	uint32_t end = s->seq + s->len + !!(s->flags & TCP_FIN);
+
+	if (seq_lt(s->seq, f->rcv_nxt)) {
+		uint32_t old = f->rcv_nxt - s->seq;
+
+		if (seq_le(end, f->rcv_nxt)) /* a duplicate, or a keepalive */
+			return false;
+		if (old > s->len)
+			old = s->len;
+		s->seq += old;
+		s->data += old;
+		s->len -= old;
+	}
+	if (seq_lt(f->rcv_adv, s->seq + s->len)) {
+		uint32_t beyond = s->seq + s->len - f->rcv_adv;
+
+		if (beyond > s->len)
+			return false;
+		s->len -= beyond;
+		s->flags &= (uint8_t)~TCP_FIN;
+	}
+	return true;
+}
+
+static bool input_fin(struct tcp_flow *f)
+{
+	f->guest_fin = true;
+	f->rcv_nxt++;
+	window_ack_owed(f, TCP_ACK_SOON);
+	timer_arm(loop_wheel(f->tcp->loop), &f->idle_timer, TCP_HALF_CLOSED_MS);
+	return end_of_guest(f);
+}
+
+void splice_input(struct tcp_flow *f, const struct segment *received)
+{
+	struct segment s = *received;
+
+	if (s.flags & TCP_RST) {
+		input_rst(f, &s);
+		return;
+	}
+	flow_touch(f);
+	if (s.flags & TCP_SYN) {
+		/* RFC 5961 section 4: the guest, if it began anew, answers with a RST. */
+		counter_inc(f->tcp->counters, COUNTER_TCP_CHALLENGE_ACKS);
+		window_ack_owed(f, TCP_ACK_SOON);
+		return;
+	}
+	if (!(s.flags & TCP_ACK)) {
+		counter_inc(f->tcp->counters, COUNTER_TCP_BAD_SEGMENTS);
+		return;
+	}
+	if (seq_lt(f->rcv_adv, s.seq)) {
+		counter_inc(f->tcp->counters, COUNTER_TCP_BAD_SEGMENTS);
+		window_ack_owed(f, TCP_ACK_SOON);
+		return;
+	}
+	if (!window_ack_input(f, &s))
+		return;
+	if (s.len || s.flags & TCP_FIN || s.seq != f->rcv_nxt) {
+		if (!trim(f, &s)) {
+			window_ack_owed(f, TCP_ACK_SOON);
+		} else if (s.seq != f->rcv_nxt) {
+			/* A gap: each such segment draws its own duplicate ACK (RFC 5681 section 4.2). */
+			counter_inc(f->tcp->counters, COUNTER_TCP_OUT_OF_ORDER);
+			segment_send(f, TCP_ACK, f->snd_nxt);
+		} else {
+			uint32_t end = s.seq + s.len;
+
+			if (s.len && !f->guest_fin && !accept_data(f, s.data, s.len))
+				return;
+			if (s.flags & TCP_FIN && f->rcv_nxt == end && !f->guest_fin && !input_fin(f))
+				return;
+		}
+	}
+	splice_finish(f);
+}

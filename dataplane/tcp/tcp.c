@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: MIT */
+/* The TCP module put together: dispatch, what concerns all flows, and their listing. */
+#include "dataplane/tcp/tcp_internal.h"
+
+#include "common/os.h"
+
+#include <stdlib.h>
+#include <sys/socket.h>
+
+static void ack_timer(struct timer *timer)
+{
+	struct tcp *tcp = (struct tcp *)((char *)timer - offsetof(struct tcp, ack_timer));
+
+	while (tcp->ack_later) {
+		struct tcp_flow *f = tcp->ack_later;
+
+		f->interactive = false;
+		segment_send(f, TCP_ACK, f->snd_nxt);
+		window_ack_done(f);
+	}
+}
+
+static void hook(struct loop_hook *h)
+{
+	window_flush_acks((struct tcp *)((char *)h - offsetof(struct tcp, hook)));
+}
+
+static void accept_timer(struct timer *timer)
+{
+	forward_resume((struct tcp *)((char *)timer - offsetof(struct tcp, accept_timer)));
+}
+
+struct tcp *tcp_new(const struct tcp_env *env)
+{
+	struct tcp *tcp = calloc(1, sizeof(*tcp));
+
+	if (!tcp)
+		return NULL;
+	tcp->loop = env->loop;
+	tcp->out = env->out;
+	tcp->net = env->net;
+	tcp->counters = env->counters;
+	tcp->egress = env->egress;
+	tcp->dns = env->dns;
+	tcp->icmp = env->icmp;
+	tcp->ack_timer.fire = ack_timer;
+	tcp->accept_timer.fire = accept_timer;
+	tcp->hook.run = hook;
+	os_random(&tcp->isn_key, sizeof(tcp->isn_key));
+	tcp->flows = flow_table_new(TCP_FLOWS_MAX);
+	if (!tcp->flows) {
+		free(tcp);
+		return NULL;
+	}
+	loop_add_hook(tcp->loop, &tcp->hook);
+	return tcp;
+}
+
+void tcp_free(struct tcp *tcp)
+{
+	if (!tcp)
+		return;
+	while (tcp->listeners)
+		tcp_forward_delete(tcp, tcp->listeners->forward.id);
+	tcp_reset(tcp);
+	orphans_stop(tcp);
+	timer_disarm(loop_wheel(tcp->loop), &tcp->ack_timer);
+	timer_disarm(loop_wheel(tcp->loop), &tcp->accept_timer);
+	loop_remove_hook(tcp->loop, &tcp->hook);
+	flow_table_free(tcp->flows);
+	free(tcp);
+}
+
+void tcp_set_memory(struct tcp *tcp, struct flow_memory *memory, bool reset_flows)
+{
+	tcp->memory = memory;
+	if (reset_flows)
+		orphans_take(tcp);
+}
+
+void tcp_input(struct tcp *tcp, const struct packet *packet)
+{
+	struct flow_entry *entry;
+	struct tcp_flow *f;
+	struct segment s;
+
+	if (!segment_parse(packet, &s)) {
+		counter_inc(tcp->counters, COUNTER_DROP_MALFORMED);
+		return;
+	}
+	entry = flow_table_find(tcp->flows, &s.key);
+	if (!entry) {
+		if ((s.flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN)
+			handshake_syn(tcp, &s);
+		else
+			segment_send_rst(tcp, &s);
+		return;
+	}
+	f = (struct tcp_flow *)entry;
+	if (f->state == TCP_ESTABLISHED)
+		splice_input(f, &s);
+	else
+		handshake_input(f, &s);
+}
+
+void tcp_link_up(struct tcp *tcp)
+{
+	orphans_start(tcp);
+	forward_resume(tcp);
+}
+
+void tcp_room(struct tcp *tcp)
+{
+	struct flow_entry *e;
+	uint32_t slot = 0;
+
+	if (!tcp->room_wanted)
+		return;
+	tcp->room_wanted = false;
+	while ((e = flow_table_next(tcp->flows, &slot))) {
+		struct tcp_flow *f = (struct tcp_flow *)e;
+
+		if (f->wants_room) {
+			f->wants_room = false;
+			splice_wake(f);
+		}
+	}
+}
+
+void tcp_reset(struct tcp *tcp)
+{
+	struct flow_entry *e;
+	uint32_t slot = 0;
+
+	while ((e = flow_table_next(tcp->flows, &slot)))
+		flow_forget((struct tcp_flow *)e);
+}
+
+void tcp_recheck(struct tcp *tcp)
+{
+	struct flow_entry *e;
+	uint32_t slot = 0;
+
+	while ((e = flow_table_next(tcp->flows, &slot))) {
+		struct tcp_flow *f = (struct tcp_flow *)e;
+		const struct endpoint *dst = &e->key.remote;
+		bool dns = dst->port == DNS_PORT && addr_eq(&dst->addr, &tcp->net->gateway);
+
+		if (!f->inbound && !dns && !egress_check(tcp->egress, IP_PROTO_TCP, dst, NULL))
+			flow_reset(f);
+	}
+}
+
+void tcp_shutdown(struct tcp *tcp)
+{
+	struct flow_entry *e;
+	uint32_t slot = 0;
+
+	while (tcp->listeners)
+		tcp_forward_delete(tcp, tcp->listeners->forward.id);
+	while ((e = flow_table_next(tcp->flows, &slot)))
+		flow_reset((struct tcp_flow *)e);
+}
+
+/* ---- listing ---- */
+
+size_t tcp_flow_count(const struct tcp *tcp)
+{
+	return flow_table_count(tcp->flows);
+}
+
+static const char *state_name(const struct tcp_flow *f)
+{
+	switch ((enum tcp_state)f->state) {
+	case TCP_DIALLING:
+		return "dialling";
+	case TCP_SYN_RCVD:
+		return "syn-rcvd";
+	case TCP_SYN_SENT:
+		return "syn-sent";
+	case TCP_ESTABLISHED:
+		break;
+	}
+	if (f->guest_fin && f->fin_sent)
+		return "closing";
+	if (f->guest_fin)
+		return "guest-closed";
+	return f->fin_sent ? "host-closed" : "established";
+}
+
+static struct endpoint host_peer(const struct tcp_flow *f)
+{
+	struct endpoint peer = f->entry.key.remote;
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof(ss);
+
+	if (f->host.fd >= 0 && f->host.tcp && getpeername(f->host.fd, (struct sockaddr *)&ss, &len) == 0)
+		endpoint_from_sockaddr((struct sockaddr *)&ss, len, &peer);
+	return peer;
+}
+
+bool tcp_flow_next(const struct tcp *tcp, uint32_t *cursor, struct flow_info *info)
+{
+	struct flow_entry *e = flow_table_next(tcp->flows, cursor);
+	const struct tcp_flow *f = (const struct tcp_flow *)e;
+	uint64_t now = loop_now(tcp->loop);
+
+	if (!e)
+		return false;
+	*info = (struct flow_info){
+		.proto = IP_PROTO_TCP,
+		.inbound = f->inbound,
+		.key = e->key,
+		.host = host_peer(f),
+		.state = state_name(f),
+		.age_ms = now - f->born,
+		.idle_ms = now - f->active,
+		.tx_bytes = f->tx_bytes,
+		.rx_bytes = f->rx_bytes,
+	};
+	return true;
+}

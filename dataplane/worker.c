@@ -1,0 +1,483 @@
+/* SPDX-License-Identifier: MIT */
+/* One VM's data plane, put together. See worker.h. */
+#include "dataplane/worker.h"
+
+#include "dataplane/egress/dial.h"
+#include "dataplane/stack/arp.h"
+#include "dataplane/stack/classify.h"
+#include "dataplane/stack/dhcp.h"
+#include "dataplane/stack/dns.h"
+#include "dataplane/stack/flow_memory.h"
+#include "dataplane/stack/fragment.h"
+#include "dataplane/stack/icmp.h"
+#include "dataplane/stack/output.h"
+#include "dataplane/stack/udp.h"
+#include "dataplane/tcp/tcp.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define NAMES_BATCH 64
+
+struct worker {
+	struct worker_events events;
+	struct worker_config config; /* config.net is the live one: all modules point to it */
+	bool configured;
+	bool resumed; /* a predecessor died: its connections may be half way through a frame */
+	struct loop *loop;
+	struct counters counters;
+	struct link *link;
+	struct output out;
+	struct flow_memory *memory;
+	struct egress *egress;
+	struct dns *dns;
+	struct icmp *icmp;
+	struct udp *udp;
+	struct tcp *tcp;
+	struct arp *arp;
+	struct dhcp *dhcp;
+	struct fragments *fragments;
+	struct classify classify;
+};
+
+/* ---- what the modules report ---- */
+
+static void on_frame(void *arg, const uint8_t *frame, size_t len, const struct link_meta *meta)
+{
+	struct worker *w = arg;
+
+	if (w->configured)
+		classify_frame(&w->classify, frame, len, meta);
+}
+
+static const struct mac broadcast = {{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}};
+
+/* Another guest may come up on the link next: nothing of this one's stays. */
+static void end_flows(struct worker *w)
+{
+	struct net *net = &w->config.net;
+
+	tcp_reset(w->tcp);
+	udp_reset(w->udp);
+	icmp_reset(w->icmp);
+	fragments_reset(w->fragments);
+	if (!net->guest_mac_fixed) {
+		net->guest_mac_known = false;
+		net->guest_mac = broadcast;
+	}
+}
+
+static void on_link_changed(void *arg, bool up, const char *text)
+{
+	struct worker *w = arg;
+
+	if (up)
+		tcp_link_up(w->tcp);
+	else
+		end_flows(w);
+	w->events.link_changed(w->events.arg, up, link_kind(w->link), text, false);
+}
+
+static void on_link_refused(void *arg)
+{
+	struct worker *w = arg;
+
+	w->events.link_changed(w->events.arg, true, link_kind(w->link), "refused: link in use", true);
+}
+
+static void on_link_returned(void *arg, int fd)
+{
+	struct worker *w = arg;
+
+	w->events.link_returned(w->events.arg, fd);
+}
+
+static void on_link_room(void *arg)
+{
+	struct worker *w = arg;
+
+	tcp_room(w->tcp);
+	udp_room(w->udp);
+}
+
+static void on_guest_seen(void *arg, const struct mac *mac)
+{
+	struct worker *w = arg;
+
+	w->events.guest_seen(w->events.arg, mac);
+}
+
+static void on_lease(void *arg, const struct worker_lease *lease)
+{
+	struct worker *w = arg;
+
+	w->events.lease(w->events.arg, lease);
+}
+
+static void on_dns_answer(void *arg, const struct endpoint *guest, const struct endpoint *asked, const uint8_t *msg,
+			  size_t len)
+{
+	struct worker *w = arg;
+
+	udp_deliver(w->udp, asked, guest, msg, len);
+}
+
+static void on_refused(void *arg, uint8_t proto, const struct endpoint *dst, int32_t by, uint32_t count)
+{
+	struct worker *w = arg;
+
+	w->events.refused(w->events.arg, proto, dst, by, count);
+}
+
+struct names_sink {
+	void (*fn)(void *arg, const struct worker_name *names, size_t count);
+	void *arg;
+};
+
+/* dns.h's names, whose text is borrowed, as worker.h's, a few at a time. */
+static void forward_names(const struct names_sink *sink, const struct dns_name *names, size_t count)
+{
+	struct worker_name batch[NAMES_BATCH];
+
+	while (count) {
+		size_t n = count < NAMES_BATCH ? count : NAMES_BATCH;
+
+		for (size_t i = 0; i < n; i++) {
+			batch[i].addr = names[i].addr;
+			batch[i].until_ms = names[i].until_ms;
+			snprintf(batch[i].name, sizeof(batch[i].name), "%s", names[i].name);
+		}
+		sink->fn(sink->arg, batch, n);
+		names += n;
+		count -= n;
+	}
+}
+
+static void on_names(void *arg, const struct dns_name *names, size_t count)
+{
+	struct worker *w = arg;
+	struct names_sink sink = {w->events.names, w->events.arg};
+
+	forward_names(&sink, names, count);
+}
+
+/* ---- life ---- */
+
+static bool make_stack(struct worker *w)
+{
+	struct net *net = &w->config.net;
+	struct dns_events dns_events = {.arg = w, .answer = on_dns_answer, .names = on_names};
+	struct dhcp_events dhcp_events = {.arg = w, .lease = on_lease};
+	struct tcp_env env;
+
+	w->egress = egress_new(w->loop, &w->counters, net);
+	w->dns = w->egress ? dns_new(w->loop, w->egress, &w->counters, net, &dns_events) : NULL;
+	w->icmp = w->dns ? icmp_new(w->loop, &w->out, net, &w->counters, w->egress) : NULL;
+	if (!w->icmp)
+		return false;
+	egress_on_refused(w->egress, on_refused, w);
+	w->udp = udp_new(w->loop, &w->out, net, &w->counters, w->egress, w->dns, w->icmp);
+	env = (struct tcp_env){
+		.loop = w->loop,
+		.out = &w->out,
+		.net = net,
+		.counters = &w->counters,
+		.egress = w->egress,
+		.dns = w->dns,
+		.icmp = w->icmp,
+	};
+	w->tcp = tcp_new(&env);
+	w->arp = arp_new(&w->out, net, &w->counters);
+	w->dhcp = dhcp_new(&w->out, net, &w->counters, &dhcp_events);
+	w->fragments = fragments_new(w->loop, &w->counters);
+	w->classify = (struct classify){
+		.net = net,
+		.counters = &w->counters,
+		.arp = w->arp,
+		.dhcp = w->dhcp,
+		.fragments = w->fragments,
+		.icmp = w->icmp,
+		.udp = w->udp,
+		.tcp = w->tcp,
+		.guest_seen = on_guest_seen,
+		.arg = w,
+	};
+	return w->udp && w->tcp && w->arp && w->dhcp && w->fragments;
+}
+
+struct worker *worker_new(const struct worker_events *events)
+{
+	struct worker *w = calloc(1, sizeof(*w));
+	struct link_events link_events = {
+		.arg = w,
+		.frame = on_frame,
+		.changed = on_link_changed,
+		.refused = on_link_refused,
+		.returned = on_link_returned,
+		.room = on_link_room,
+	};
+
+	if (!w)
+		return NULL;
+	w->events = *events;
+	w->loop = loop_new();
+	w->link = w->loop ? link_new(w->loop, &w->counters, &link_events) : NULL;
+	w->out = (struct output){.link = w->link, .net = &w->config.net};
+	if (!w->link || !make_stack(w)) {
+		worker_free(w);
+		return NULL;
+	}
+	return w;
+}
+
+void worker_free(struct worker *w)
+{
+	if (!w)
+		return;
+	tcp_free(w->tcp);
+	udp_free(w->udp);
+	if (w->icmp)
+		icmp_free(w->icmp);
+	if (w->fragments)
+		fragments_free(w->fragments);
+	arp_free(w->arp);
+	dhcp_free(w->dhcp);
+	if (w->dns)
+		dns_free(w->dns);
+	egress_free(w->egress);
+	link_free(w->link);
+	flow_memory_free(w->memory);
+	loop_free(w->loop);
+	free(w);
+}
+
+struct loop *worker_loop(struct worker *w)
+{
+	return w->loop;
+}
+
+/* ---- configuration ---- */
+
+int worker_configure(struct worker *w, const struct worker_config *config, int flow_memory_fd, bool reset_flows,
+		     struct error *err)
+{
+	if (w->configured) {
+		if (flow_memory_fd >= 0)
+			close(flow_memory_fd);
+		return error_set(err, 409, "", "worker %s: configured already", w->config.vm);
+	}
+	if (flow_memory_fd >= 0) {
+		w->memory = flow_memory_open(flow_memory_fd);
+		if (!w->memory)
+			return error_set(err, 400, "", "worker %s: the flow memory is no such file", config->vm);
+	}
+	w->config = *config;
+	if (!config->net.guest_mac_known)
+		w->config.net.guest_mac = broadcast;
+	w->resumed = reset_flows;
+	link_set_memory(w->link, w->memory);
+	tcp_set_memory(w->tcp, w->memory, reset_flows);
+	w->configured = true;
+	return 0;
+}
+
+const struct worker_config *worker_config(const struct worker *w)
+{
+	return &w->config;
+}
+
+bool worker_configured(const struct worker *w)
+{
+	return w->configured;
+}
+
+int worker_link_set(struct worker *w, enum link_kind kind, int fd, bool listener, uint16_t mtu, struct error *err)
+{
+	struct net *net = &w->config.net;
+	int rc;
+
+	if (mtu && mtu < 68) {
+		if (fd >= 0)
+			close(fd);
+		return error_set(err, 400, "mtu", "vm %s: MTU %u is below 68", w->config.vm, mtu);
+	}
+	if (mtu)
+		net->mtu = mtu;
+	if (kind == LINK_KIND_STREAM && !listener && w->resumed && net->guest_mac_known)
+		rc = link_resume(w->link, fd, &net->gateway_mac, &net->guest_mac);
+	else
+		rc = link_attach(w->link, kind, fd, listener);
+	if (rc < 0)
+		return error_set(err, 400, "link", "vm %s: the link's descriptor is of the wrong kind: %s", w->config.vm,
+				 errno_text(rc));
+	return 0;
+}
+
+const struct link *worker_link(const struct worker *w)
+{
+	return w->link;
+}
+
+int worker_policy_set(struct worker *w, const void *table, size_t len, bool cut_existing, struct error *err)
+{
+	if (egress_policy_set(w->egress, table, len) < 0)
+		return error_set(err, 400, "policy", "vm %s: the policy table is damaged", w->config.vm);
+	if (cut_existing) {
+		tcp_recheck(w->tcp);
+		udp_recheck(w->udp);
+		icmp_recheck(w->icmp);
+	}
+	return 0;
+}
+
+int worker_hosts_set(struct worker *w, const struct worker_host *hosts, size_t count, bool host_access,
+		     struct error *err)
+{
+	struct dns_host *copy = calloc(count ? count : 1, sizeof(*copy));
+	int rc;
+
+	if (!copy)
+		return error_set(err, 500, "", "vm %s: out of memory", w->config.vm);
+	for (size_t i = 0; i < count; i++)
+		copy[i] = (struct dns_host){hosts[i].name, hosts[i].addrs, hosts[i].addr_count};
+	rc = dns_hosts_set(w->dns, copy, count, host_access);
+	free(copy);
+	if (rc < 0)
+		return error_set(err, 400, "hosts", "vm %s: hosts: %s", w->config.vm, errno_text(rc));
+	w->config.net.host_access = host_access;
+	return 0;
+}
+
+int worker_dns_set(struct worker *w, const struct endpoint *upstreams, size_t count, const char *const *search,
+		   size_t search_count, struct error *err)
+{
+	struct net *net = &w->config.net;
+
+	if (dns_upstreams_set(w->dns, upstreams, count) < 0)
+		return error_set(err, 400, "dns.upstreams", "vm %s: too many DNS upstreams", w->config.vm);
+	memset(net->search, 0, sizeof(net->search));
+	for (size_t i = 0; i < search_count && i < NET_SEARCH_MAX; i++)
+		snprintf(net->search[i], sizeof(net->search[i]), "%s", search[i]);
+	return 0;
+}
+
+void worker_lease_restore(struct worker *w, const struct worker_lease *lease)
+{
+	dhcp_restore(w->dhcp, lease);
+}
+
+bool worker_lease_now(const struct worker *w, struct worker_lease *out)
+{
+	return dhcp_lease(w->dhcp, out);
+}
+
+void worker_names_restore(struct worker *w, const struct worker_name *names, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		struct dns_name name = {.addr = names[i].addr, .until_ms = names[i].until_ms, .name = names[i].name};
+
+		dns_names_restore(w->dns, &name, 1);
+	}
+}
+
+static void walk_names(void *arg, const struct dns_name *names, size_t count)
+{
+	forward_names(arg, names, count);
+}
+
+void worker_names_walk(const struct worker *w, void (*fn)(void *arg, const struct worker_name *names, size_t count),
+		       void *arg)
+{
+	struct names_sink sink = {fn, arg};
+
+	dns_names_walk(w->dns, walk_names, &sink);
+}
+
+/* ---- forwards: TCP's and UDP's in one list ---- */
+
+int worker_forward_add(struct worker *w, const struct worker_forward *forward, int fd, struct error *err)
+{
+	int rc;
+
+	if (forward->proto == IP_PROTO_TCP)
+		rc = tcp_forward_add(w->tcp, fd, forward);
+	else
+		rc = udp_forward_add(w->udp, fd, forward);
+	if (rc < 0)
+		return error_set(err, rc == -EEXIST ? 409 : 400, "", "forward %s/%s: %s", w->config.vm, forward->id,
+				 rc == -EINVAL ? "not a listening socket" : errno_text(rc));
+	return 0;
+}
+
+int worker_forward_delete(struct worker *w, const char *id, struct error *err)
+{
+	if (tcp_forward_delete(w->tcp, id) == 0 || udp_forward_delete(w->udp, id) == 0)
+		return 0;
+	return error_set(err, 404, "", "forward %s/%s: no such forward", w->config.vm, id);
+}
+
+size_t worker_forward_count(const struct worker *w)
+{
+	return tcp_forward_count(w->tcp) + udp_forward_count(w->udp);
+}
+
+const struct worker_forward *worker_forward_at(const struct worker *w, size_t index, int *fd)
+{
+	size_t tcp = tcp_forward_count(w->tcp);
+
+	return index < tcp ? tcp_forward_at(w->tcp, index, fd) : udp_forward_at(w->udp, index - tcp, fd);
+}
+
+/* ---- figures ---- */
+
+const struct counters *worker_counters(const struct worker *w)
+{
+	return &w->counters;
+}
+
+void worker_flow_counts(const struct worker *w, uint32_t *tcp, uint32_t *udp, uint32_t *icmp)
+{
+	*tcp = (uint32_t)tcp_flow_count(w->tcp);
+	*udp = (uint32_t)udp_flow_count(w->udp);
+	*icmp = (uint32_t)icmp_flow_count(w->icmp);
+}
+
+static bool next_flow(const struct worker *w, unsigned proto, uint32_t *slot, struct flow_info *info)
+{
+	switch (proto) {
+	case 0:
+		return tcp_flow_next(w->tcp, slot, info);
+	case 1:
+		return udp_flow_next(w->udp, slot, info);
+	default:
+		return icmp_flow_next(w->icmp, slot, info);
+	}
+}
+
+/* The cursor's top two bits say which protocol is being walked, the others where. */
+size_t worker_flows(const struct worker *w, uint32_t *cursor, struct flow_info *out, size_t max)
+{
+	unsigned proto = *cursor >> 30;
+	uint32_t slot = *cursor & (UINT32_MAX >> 2);
+	size_t n = 0;
+
+	while (proto < 3 && n < max) {
+		if (next_flow(w, proto, &slot, &out[n])) {
+			n++;
+		} else {
+			proto++;
+			slot = 0;
+		}
+	}
+	*cursor = proto < 3 ? (uint32_t)proto << 30 | slot : 0;
+	return n;
+}
+
+void worker_shutdown(struct worker *w, bool abrupt)
+{
+	if (!abrupt)
+		tcp_shutdown(w->tcp);
+	loop_stop(w->loop);
+}
