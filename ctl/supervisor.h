@@ -30,8 +30,9 @@
  * told to end, with all its workers, orderly; one that somebody else runs (systemd, launchd) is
  * left alone, with workers, flows and listeners.
  *
- * All on netctld's libevent loop, one thread. No callback is called from inside
- * supervisor_new/add, supervised_want/remove or supervisor_stop.
+ * All on netctld's libevent loop, one thread. No callback is called from inside a function here, but
+ * for one: supervised_want(false), supervised_remove(), supervisor_stop() and supervisor_free() fail
+ * the pending requests of the clients they take away, with -ECANCELED.
  */
 #ifndef CTL_SUPERVISOR_H
 #define CTL_SUPERVISOR_H
@@ -47,6 +48,7 @@ struct supervised;
 
 struct supervisor_config {
 	const char *runtime_dir; /* where netdp.sock lies */
+	const char *log_level;   /* for a spawner that we start, or NULL */
 	const char *netdp;       /* the program to start; NULL: beside our own, then in $PATH */
 	bool no_start;           /* never start a spawner, wait for one */
 	bool sandbox_weak;       /* let workers go on with a weak sandbox, else they refuse */
@@ -61,7 +63,8 @@ struct supervisor_ops {
 enum supervised_how {
 	SUPERVISED_NEW,     /* first worker of this slot: configure it */
 	SUPERVISED_AGAIN,   /* after a worker's death: configure it, with reset_flows */
-	SUPERVISED_ADOPTED, /* live and at work: ask for its description and forwards */
+	SUPERVISED_ADOPTED, /* live and at work: ask for its description and forwards; configure it
+			     * if it says that it never was */
 };
 
 struct supervised_ops {
@@ -101,7 +104,7 @@ bool supervisor_spawner_up(const struct supervisor *supervisor);
 /* See "Stopping" above. `stopped` is called when it is done, after 2 s at the latest; slots see no
  * down() any more, and their clients are gone when it is called. */
 void supervisor_stop(struct supervisor *supervisor, void (*stopped)(void *arg), void *arg);
-/* Frees all slots too. Ends no process. */
+/* Frees all slots too, without a callback. Ends no process. Not from a callback. */
 void supervisor_free(struct supervisor *supervisor);
 
 /* A slot for the VM `name`; it does not want a worker yet. ops must outlive it; arg goes with ops

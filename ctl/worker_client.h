@@ -242,6 +242,12 @@ const char *worker_client_release(const struct worker_client *client);
 
 /* ---- for the supervisor ---- */
 
+/* The owner of events and completions goes, the worker's end is still awaited: pending requests are
+ * failed with -ECANCELED from inside, and no event is told any more. */
+void worker_client_detach(struct worker_client *client);
+/* Ends the connection; closed(err, text) follows from the loop. */
+void worker_client_abort(struct worker_client *client, int err, const char *text);
+
 struct worker_client_hooks {
 	/* The worker's Hello came and suits us; requests may be sent before, too. */
 	void (*ready)(void *arg);

@@ -311,6 +311,14 @@ static void send_hello(struct rpc *rpc, const char *program, const char *const *
 	channel_send(rpc->channel, &env, NULL, 0); /* a failure shows when reading */
 }
 
+void rpc_cancel(struct rpc *rpc)
+{
+	enter(rpc);
+	fail_all(rpc, -ECANCELED, "cancelled");
+	arm(rpc);
+	leave(rpc);
+}
+
 /* ---- life ---- */
 
 struct rpc *rpc_new(struct event_base *base, int fd, const char *program,

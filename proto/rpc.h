@@ -11,8 +11,8 @@
  * whose first frame is no Hello, or none within RPC_HELLO_MS, is closed with -EPROTO. The version
  * in use is the lower of the two.
  *
- * Callbacks come from the loop, never from inside a function here (but rpc_free(), which fails
- * pending calls). rpc_free() may be called from any callback.
+ * Callbacks come from the loop, never from inside a function here (but rpc_free() and rpc_cancel(),
+ * which fail pending calls). rpc_free() may be called from any callback.
  */
 #ifndef PROTO_RPC_H
 #define PROTO_RPC_H
@@ -53,6 +53,8 @@ void rpc_free(struct rpc *rpc);
 /* env's id, reply and fds are filled in. done is called exactly once (may be NULL). */
 void rpc_call(struct rpc *rpc, Netdp__Envelope *env, const int *fds, size_t n_fds,
 	unsigned deadline_ms, rpc_done_fn *done, void *arg);
+/* Fails all pending calls with -ECANCELED, from inside; their replies will be dropped. */
+void rpc_cancel(struct rpc *rpc);
 /* A reply that cannot be sent ends the connection. */
 void rpc_reply(struct rpc *rpc, uint64_t id, Netdp__Envelope *env, const int *fds, size_t n_fds);
 /* code: 0 or a negative errno. text may be NULL. */

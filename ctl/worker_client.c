@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: MIT */
+/* netctld's typed view of one worker: its life and its requests. See worker_client.h; what comes
+ * back is read in worker_answers.c. */
+#include "ctl/worker_client.h"
+
+#include "ctl/worker_client_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- life ---- */
+
+static void on_hello(void *arg, const Netdp__Hello *hello)
+{
+	struct worker_client *client = arg;
+
+	wire_get_remark(hello->release, client->release, sizeof(client->release));
+	if (client->hooks->ready)
+		client->hooks->ready(client->arg);
+}
+
+static void on_closed(void *arg, int err, const char *text)
+{
+	struct worker_client *client = arg;
+
+	/* A worker's last words say more than the end of its connection. */
+	if (*client->last_words)
+		text = client->last_words;
+	if (client->hooks->closed)
+		client->hooks->closed(client->arg, err, text);
+}
+
+static const struct rpc_ops rpc_ops = {
+	.hello = on_hello, .event = worker_client_event, .closed = on_closed};
+
+struct worker_client *worker_client_new(struct event_base *base, int fd, const char *vm,
+	const struct worker_client_events *events, void *events_arg,
+	const struct worker_client_hooks *hooks, void *arg)
+{
+	struct worker_client *client = calloc(1, sizeof(*client));
+
+	if (!client) {
+		close(fd);
+		return NULL;
+	}
+	snprintf(client->vm, sizeof(client->vm), "%s", vm);
+	client->events = events;
+	client->events_arg = events_arg;
+	client->hooks = hooks;
+	client->arg = arg;
+	client->rpc = rpc_new(base, fd, "netctld", NULL, &rpc_ops, client);
+	if (!client->rpc) {
+		free(client);
+		return NULL;
+	}
+	return client;
+}
+
+void worker_client_free(struct worker_client *client)
+{
+	if (!client)
+		return;
+	rpc_free(client->rpc);
+	free(client);
+}
+
+void worker_client_detach(struct worker_client *client)
+{
+	static const struct worker_client_events none;
+
+	client->events = &none;
+	rpc_cancel(client->rpc);
+}
+
+void worker_client_abort(struct worker_client *client, int err, const char *text)
+{
+	rpc_abort(client->rpc, err, text);
+}
+
+uint32_t worker_client_version(const struct worker_client *client)
+{
+	return rpc_version(client->rpc);
+}
+
+const char *worker_client_release(const struct worker_client *client)
+{
+	return client->release;
+}
+
+/* ---- requests that are answered by a Status ---- */
+
+struct plain {
+	worker_done_fn *done;
+	void *arg;
+};
+
+static void on_plain(
+	void *arg, int code, const char *text, const Netdp__Envelope *reply, int *fds, size_t n_fds)
+{
+	struct plain *plain = arg;
+	char remark[512];
+
+	(void)fds;
+	(void)n_fds;
+	wire_get_remark(text, remark, sizeof(remark));
+	if (code == 0 && reply->body_case != NETDP__ENVELOPE__BODY_STATUS) {
+		code = -EPROTO;
+		snprintf(remark, sizeof(remark), "the worker's answer is of the wrong kind");
+	}
+	plain->done(plain->arg, code, remark);
+	free(plain);
+}
+
+static void call_plain(struct worker_client *client, Netdp__Envelope *env, const int *fds,
+	size_t n_fds, worker_done_fn *done, void *arg)
+{
+	struct plain *plain = done ? worker_client_alloc(1, sizeof(*plain)) : NULL;
+
+	if (plain)
+		*plain = (struct plain){done, arg};
+	rpc_call(client->rpc, env, fds, n_fds, WORKER_CLIENT_DEADLINE_MS, done ? on_plain : NULL,
+		plain);
+}
+
+/* ---- messages that are parts of others ---- */
+
+struct dns_msg {
+	Netdp__DnsSet msg;
+	Netdp__DnsSet__Upstream *list;
+	Netdp__DnsSet__Upstream **pointers;
+	char **search;
+};
+
+static void put_dns(const struct worker_dns *dns, struct dns_msg *out)
+{
+	netdp__dns_set__init(&out->msg);
+	out->list = worker_client_alloc(dns->n_upstreams, sizeof(*out->list));
+	out->pointers = worker_client_alloc(dns->n_upstreams, sizeof(*out->pointers));
+	out->search = worker_client_alloc(dns->n_search, sizeof(*out->search));
+	for (size_t i = 0; i < dns->n_upstreams; i++) {
+		netdp__dns_set__upstream__init(&out->list[i]);
+		out->list[i].addr = wire_put_addr(&dns->upstreams[i].addr);
+		out->list[i].port = dns->upstreams[i].port;
+		out->pointers[i] = &out->list[i];
+	}
+	for (size_t i = 0; i < dns->n_search; i++)
+		out->search[i] = wire_put_text(dns->search[i]);
+	out->msg.n_upstreams = dns->n_upstreams;
+	out->msg.upstreams = out->pointers;
+	out->msg.n_search = dns->n_search;
+	out->msg.search = out->search;
+}
+
+static void dns_done(struct dns_msg *dns)
+{
+	free(dns->list);
+	free(dns->pointers);
+	free(dns->search);
+}
+
+struct hosts_msg {
+	Netdp__HostsSet msg;
+	Netdp__HostsSet__Host *list;
+	Netdp__HostsSet__Host **pointers;
+	ProtobufCBinaryData *addrs;
+};
+
+static void put_hosts(const struct worker_hosts *hosts, struct hosts_msg *out)
+{
+	size_t n_addrs = 0, used = 0;
+
+	netdp__hosts_set__init(&out->msg);
+	for (size_t i = 0; i < hosts->n_hosts; i++)
+		n_addrs += hosts->hosts[i].n_addrs;
+	out->list = worker_client_alloc(hosts->n_hosts, sizeof(*out->list));
+	out->pointers = worker_client_alloc(hosts->n_hosts, sizeof(*out->pointers));
+	out->addrs = worker_client_alloc(n_addrs, sizeof(*out->addrs));
+	for (size_t i = 0; i < hosts->n_hosts; i++) {
+		const struct worker_host *host = &hosts->hosts[i];
+
+		netdp__hosts_set__host__init(&out->list[i]);
+		out->list[i].name = wire_put_text(host->name);
+		out->list[i].addrs = out->addrs + used;
+		out->list[i].n_addrs = host->n_addrs;
+		for (size_t k = 0; k < host->n_addrs; k++)
+			out->addrs[used++] = wire_put_addr(&host->addrs[k]);
+		out->pointers[i] = &out->list[i];
+	}
+	out->msg.n_hosts = hosts->n_hosts;
+	out->msg.hosts = out->pointers;
+	out->msg.host_access = hosts->host_access;
+}
+
+static void hosts_done(struct hosts_msg *hosts)
+{
+	free(hosts->list);
+	free(hosts->pointers);
+	free(hosts->addrs);
+}
+
+static void put_policy(const struct worker_policy *policy, Netdp__PolicySet *out)
+{
+	netdp__policy_set__init(out);
+	out->table = wire_put(policy->table, policy->len);
+	out->cut_existing = policy->cut_existing;
+}
+
+struct names_msg {
+	Netdp__NamesSeen msg;
+	Netdp__NamesSeen__Name *list;
+	Netdp__NamesSeen__Name **pointers;
+};
+
+static void put_names(const struct worker_name *names, size_t n, struct names_msg *out)
+{
+	netdp__names_seen__init(&out->msg);
+	out->list = worker_client_alloc(n, sizeof(*out->list));
+	out->pointers = worker_client_alloc(n, sizeof(*out->pointers));
+	for (size_t i = 0; i < n; i++) {
+		netdp__names_seen__name__init(&out->list[i]);
+		out->list[i].addr = wire_put_addr(&names[i].addr);
+		out->list[i].name = wire_put_text(names[i].name);
+		out->list[i].until_ms = names[i].until_ms;
+		out->pointers[i] = &out->list[i];
+	}
+	out->msg.n_names = n;
+	out->msg.names = out->pointers;
+}
+
+static void names_done(struct names_msg *names)
+{
+	free(names->list);
+	free(names->pointers);
+}
+
+static void put_lease(const struct worker_lease *lease, Netdp__Lease *out)
+{
+	netdp__lease__init(out);
+	out->addr = wire_put_addr(&lease->addr);
+	out->mac = wire_put_mac(&lease->mac);
+	out->hostname = wire_put_text(lease->hostname);
+	out->since_ms = lease->since_ms;
+}
+
+/* ---- requests ---- */
+
+/* The fields that are neither messages nor lists. */
+static void put_config(const struct worker_config *config, Netdp__Configure *out)
+{
+	netdp__configure__init(out);
+	out->vm = wire_put_text(config->vm);
+	out->subnet = wire_put_addr(&config->subnet.addr);
+	out->subnet_bits = config->subnet.bits;
+	out->gateway = wire_put_addr(&config->gateway);
+	out->guest = wire_put_addr(&config->guest);
+	out->gateway_mac = wire_put_mac(&config->gateway_mac);
+	if (config->guest_mac_known)
+		out->guest_mac = wire_put_mac(&config->guest_mac);
+	out->guest_mac_fixed = config->guest_mac_fixed;
+	out->mtu = config->mtu;
+	out->host_access = config->host_access;
+	out->hostname = wire_put_text(config->hostname ? config->hostname : "");
+	out->reset_flows = config->reset_flows;
+}
+
+void worker_client_configure(struct worker_client *client, const struct worker_config *config,
+	worker_done_fn *done, void *arg)
+{
+	Netdp__Envelope env = NETDP__ENVELOPE__INIT;
+	Netdp__Configure msg;
+	Netdp__PolicySet policy;
+	Netdp__Lease lease;
+	struct dns_msg dns;
+	struct hosts_msg hosts;
+	struct names_msg names;
+
+	put_config(config, &msg);
+	put_policy(&config->policy, &policy);
+	put_dns(&config->dns, &dns);
+	put_hosts(&config->hosts, &hosts);
+	put_names(config->names, config->n_names, &names);
+	if (config->lease) {
+		put_lease(config->lease, &lease);
+		msg.lease = &lease;
+	}
+	if (config->policy.table)
+		msg.policy = &policy;
+	msg.dns = &dns.msg;
+	msg.hosts = &hosts.msg;
+	msg.names = &names.msg;
+	env.body_case = NETDP__ENVELOPE__BODY_CONFIGURE;
+	env.configure = &msg;
+	call_plain(client, &env, &config->flow_memory, config->flow_memory >= 0 ? 1 : 0, done, arg);
+	dns_done(&dns);
+	hosts_done(&hosts);
+	names_done(&names);
+}
+
+void worker_client_link_set(struct worker_client *client, enum worker_link_kind kind, int fd,
+	bool listener, uint32_t mtu, worker_done_fn *done, void *arg)
+{
+	Netdp__Envelope env = NETDP__ENVELOPE__INIT;
+	Netdp__LinkSet msg = NETDP__LINK_SET__INIT;
+
+	msg.kind = (Netdp__LinkKind)kind;
+	msg.listener = listener;
+	msg.mtu = mtu;
+	env.body_case = NETDP__ENVELOPE__BODY_LINK_SET;
+	env.link_set = &msg;
+	call_plain(client, &env, &fd, fd >= 0 ? 1 : 0, done, arg);
+}
+
+void worker_client_forward_add(struct worker_client *client, const struct worker_forward *forward,
+	worker_done_fn *done, void *arg)
+{
+	Netdp__Envelope env = NETDP__ENVELOPE__INIT;
+	Netdp__ForwardAdd msg;
+	Netdp__Target target = NETDP__TARGET__INIT;
+
+	netdp__forward_add__init(&msg);
+	target.kind_case = NETDP__TARGET__KIND_PORT;
+	target.port = forward->target_port;
+	msg.id = wire_put_text(forward->id);
+	msg.proto = (Netdp__Proto)forward->proto;
+	msg.unix_listener = forward->unix_listener;
+	if (!forward->unix_listener) {
+		msg.addr = wire_put_addr(&forward->listen.addr);
+		msg.port = forward->listen.port;
+	}
+	msg.target = &target;
+	msg.snat = forward->snat;
+	env.body_case = NETDP__ENVELOPE__BODY_FORWARD_ADD;
+	env.forward_add = &msg;
+	call_plain(client, &env, &forward->fd, forward->fd >= 0 ? 1 : 0, done, arg);
+}
+
+void worker_client_forward_delete(
+	struct worker_client *client, const char *id, worker_done_fn *done, void *arg)
+{
+	Netdp__Envelope env = NETDP__ENVELOPE__INIT;
+	Netdp__ForwardDelete msg;
+
+	netdp__forward_delete__init(&msg);
+	msg.id = wire_put_text(id);
+	env.body_case = NETDP__ENVELOPE__BODY_FORWARD_DELETE;
+	env.forward_delete = &msg;
+	call_plain(client, &env, NULL, 0, done, arg);
+}
+
+void worker_client_policy_set(struct worker_client *client, const struct worker_policy *policy,
+	worker_done_fn *done, void *arg)
+{
+	Netdp__Envelope env = NETDP__ENVELOPE__INIT;
+	Netdp__PolicySet msg;
+
+	put_policy(policy, &msg);
+	env.body_case = NETDP__ENVELOPE__BODY_POLICY_SET;
+	env.policy_set = &msg;
+	call_plain(client, &env, NULL, 0, done, arg);
+}
+
+void worker_client_hosts_set(struct worker_client *client, const struct worker_hosts *hosts,
+	worker_done_fn *done, void *arg)
+{
+	Netdp__Envelope env = NETDP__ENVELOPE__INIT;
+	struct hosts_msg msg;
+
+	put_hosts(hosts, &msg);
+	env.body_case = NETDP__ENVELOPE__BODY_HOSTS_SET;
+	env.hosts_set = &msg.msg;
+	call_plain(client, &env, NULL, 0, done, arg);
+	hosts_done(&msg);
+}
+
+void worker_client_dns_set(
+	struct worker_client *client, const struct worker_dns *dns, worker_done_fn *done, void *arg)
+{
+	Netdp__Envelope env = NETDP__ENVELOPE__INIT;
+	struct dns_msg msg;
+
+	put_dns(dns, &msg);
+	env.body_case = NETDP__ENVELOPE__BODY_DNS_SET;
+	env.dns_set = &msg.msg;
+	call_plain(client, &env, NULL, 0, done, arg);
+	dns_done(&msg);
+}
+
+void worker_client_shutdown(
+	struct worker_client *client, bool abrupt, worker_done_fn *done, void *arg)
+{
+	Netdp__Envelope env = NETDP__ENVELOPE__INIT;
+	Netdp__Shutdown msg = NETDP__SHUTDOWN__INIT;
+
+	msg.abrupt = abrupt;
+	env.body_case = NETDP__ENVELOPE__BODY_SHUTDOWN;
+	env.shutdown = &msg;
+	call_plain(client, &env, NULL, 0, done, arg);
+}
