@@ -12,8 +12,12 @@
  * bounding set, SECBIT_NOROOT (locked) and no_new_privs, so that nothing it executes gains any.
  * init gives the same up before it forks. It can still make user namespaces of its own.
  *
- * COMMAND stays in netctl's process group: what a terminal sends goes to both, and a pipeline or
- * a shell with job control sees nothing unusual. init, process 1, ignores all of it.
+ * The terminal. COMMAND stays in netctl's process group: what the terminal sends goes to both, so
+ * pipelines and scripts see nothing unusual; init, process 1, ignores all of it. But that group's
+ * id reads as 0 in the PID namespace, which shells with job control do not all take well. So where
+ * netctl is started by hand (it leads the foreground group, and stdin, stdout and stderr are the
+ * terminal) COMMAND gets the foreground with a group of its own. When that stops, netctl takes
+ * the terminal, stops as well, and gives it back when it is continued.
  */
 #include "cli/run_linux.h"
 
@@ -138,8 +142,24 @@ static int drop_capabilities(struct run_message *msg)
 
 /* --- COMMAND and its end --- */
 
+/* Gives the terminal to the group. */
+static void put_foreground(pid_t group)
+{
+	sigset_t ttou, old;
+
+	sigemptyset(&ttou);
+	sigaddset(&ttou, SIGTTOU);
+	sigprocmask(SIG_BLOCK, &ttou, &old);
+	tcsetpgrp(STDIN_FILENO, group);
+	sigprocmask(SIG_SETMASK, &old, NULL);
+}
+
 static void execute(const struct run_setup *setup)
 {
+	if (setup->own_group) {
+		setpgid(0, 0);
+		put_foreground(getpid());
+	}
 	/* What netctl's caller ignored stays ignored; what was made ours goes back. */
 	sigprocmask(SIG_SETMASK, &setup->mask, NULL);
 	execvp(setup->command[0], setup->command);
@@ -149,14 +169,19 @@ static void execute(const struct run_setup *setup)
 }
 
 /* Reaps all that can be; exits with COMMAND's status if it is among them. */
-static void reap(pid_t command)
+static void reap(const struct run_setup *setup, pid_t command)
 {
+	const struct run_message stopped = {.type = RUN_STOPPED};
 	int status;
 	pid_t pid;
 
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
-		if (pid == command)
+	while ((pid = waitpid(-1, &status, WNOHANG | (setup->own_group ? WUNTRACED : 0))) > 0) {
+		if (pid != command)
+			continue;
+		if (!WIFSTOPPED(status))
 			_exit(WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status));
+		run_send(setup->control, &stopped, -1);
+	}
 }
 
 static void serve(const struct run_setup *setup, pid_t command, int sigfd)
@@ -167,7 +192,7 @@ static void serve(const struct run_setup *setup, pid_t command, int sigfd)
 	int fd;
 
 	for (;;) {
-		reap(command);
+		reap(setup, command);
 		if (poll(pfd, 2, -1) < 0)
 			continue;
 		if (pfd[0].revents && read(sigfd, &info, sizeof(info)) < 0)
@@ -178,6 +203,10 @@ static void serve(const struct run_setup *setup, pid_t command, int sigfd)
 			_exit(128 + SIGKILL);
 		if (msg.type == RUN_SIGNAL)
 			kill(command, msg.signal);
+		if (msg.type == RUN_CONTINUE && msg.foreground)
+			put_foreground(command);
+		if (msg.type == RUN_CONTINUE)
+			kill(-command, SIGCONT);
 	}
 }
 

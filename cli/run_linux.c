@@ -122,14 +122,16 @@ static int open_signals(void)
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-static void pass_on(const struct run_child *child, int sigfd)
+static void pass_on(const struct run_child *child, int sigfd, bool own_group)
 {
 	struct signalfd_siginfo info;
 	struct run_message msg = {.type = RUN_SIGNAL};
 
 	while (read(sigfd, &info, sizeof(info)) == sizeof(info)) {
+		if (info.ssi_signo == SIGCHLD)
+			continue;
 		/* What the terminal sends reaches the whole process group, and so COMMAND. */
-		if (info.ssi_signo == SIGCHLD || info.ssi_code == SI_KERNEL)
+		if (info.ssi_code == SI_KERNEL && !own_group)
 			continue;
 		msg.signal = (int)info.ssi_signo;
 		run_send(child->control, &msg, -1);
@@ -146,19 +148,51 @@ static int ended(const struct run_child *child)
 	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
-/* Says what init could not do. */
-static void hear(const struct run *run, const struct run_child *child)
+/* A shell with job control that ran as COMMAND took the terminal and is gone: take it back. */
+static void take_foreground(pid_t group)
+{
+	sigset_t ttou, old;
+
+	if (group != getpgrp() || tcgetpgrp(STDIN_FILENO) == group)
+		return;
+	sigemptyset(&ttou);
+	sigaddset(&ttou, SIGTTOU);
+	sigprocmask(SIG_BLOCK, &ttou, &old);
+	tcsetpgrp(STDIN_FILENO, group);
+	sigprocmask(SIG_SETMASK, &old, NULL);
+}
+
+/* COMMAND has stopped: so do we, until our shell continues us. In an orphaned group, where nobody
+ * would, the stop has no effect. */
+static void stop_with(const struct run_child *child)
+{
+	struct run_message msg = {.type = RUN_CONTINUE};
+
+	take_foreground(getpgrp());
+	raise(SIGTSTP);
+	msg.foreground = tcgetpgrp(STDIN_FILENO) == getpgrp();
+	run_send(child->control, &msg, -1);
+}
+
+/* What init says. False when it says no more. */
+static bool hear(const struct run *run, const struct run_child *child)
 {
 	struct run_message msg;
 	int fd;
 
-	if (run_receive(child->control, &msg, &fd) == 0 && msg.type == RUN_FAILED) {
+	if (run_receive(child->control, &msg, &fd) < 0)
+		return false;
+	if (msg.type == RUN_STOPPED)
+		stop_with(child);
+	if (msg.type == RUN_FAILED) {
 		msg.text[sizeof(msg.text) - 1] = '\0';
 		cli_error(run->cli, 0, "%s", msg.text);
 	}
+	return true;
 }
 
-static int serve(const struct run *run, const struct run_child *child, int sigfd, int sock)
+static int serve(const struct run *run, const struct run_child *child, int sigfd, int sock,
+	bool own_group)
 {
 	struct pollfd pfd[3] = {
 		{.fd = sigfd, .events = POLLIN},
@@ -168,23 +202,29 @@ static int serve(const struct run *run, const struct run_child *child, int sigfd
 	char byte;
 
 	for (;;) {
-		int status = ended(child);
+		int status;
 
-		if (status >= 0)
-			return status;
 		if (poll(pfd, 3, -1) < 0)
 			continue;
-		if (pfd[1].revents) {
-			hear(run, child);
+		if (pfd[1].revents && !hear(run, child))
 			pfd[1].fd = -1;
-		}
 		if (pfd[2].revents && recv(sock, &byte, 1, 0) == 0) {
 			cli_error(run->cli, 0, "netctld is gone: COMMAND has no network any more");
 			pfd[2].fd = -1;
 		}
 		if (pfd[0].revents)
-			pass_on(child, sigfd);
+			pass_on(child, sigfd, own_group);
+		status = pfd[1].fd < 0 ? ended(child) : -1;
+		if (status >= 0)
+			return status;
 	}
+}
+
+/* Whether netctl was started by hand at a terminal: see run_child_linux.c. */
+static bool by_hand(void)
+{
+	return getpid() == getpgrp() && tcgetpgrp(STDIN_FILENO) == getpgrp() &&
+		isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) && isatty(STDERR_FILENO);
 }
 
 /* --- the whole --- */
@@ -210,6 +250,7 @@ static int run_child(struct run *run, const struct run_watch *watch)
 	struct run_setup setup = {.command = run->command,
 		.hidden = &hidden,
 		.map_root = run->map_root,
+		.own_group = by_hand(),
 		.watch = watch->pid ? watch->pipe : -1};
 	struct run_child child = {.pid = -1, .control = -1};
 	int status = RUN_FAILURE, sock = -1, tap = -1, sigfd;
@@ -230,7 +271,7 @@ static int run_child(struct run *run, const struct run_watch *watch)
 	sigfd = open_signals();
 	if (run_send(child.control, &msg, -1) < 0)
 		goto out;
-	status = serve(run, &child, sigfd, sock);
+	status = serve(run, &child, sigfd, sock, setup.own_group);
 	child.pid = -1;
 out:
 	if (child.pid > 0) {
@@ -246,19 +287,6 @@ out:
 	return status;
 }
 
-/* A shell with job control that ran as COMMAND took the terminal and is gone: take it back. */
-static void restore_foreground(pid_t group)
-{
-	sigset_t ttou;
-
-	if (group != getpgrp() || tcgetpgrp(STDIN_FILENO) == group)
-		return;
-	sigemptyset(&ttou);
-	sigaddset(&ttou, SIGTTOU);
-	sigprocmask(SIG_BLOCK, &ttou, NULL);
-	tcsetpgrp(STDIN_FILENO, group);
-}
-
 int run_in_network(struct run *run)
 {
 	struct run_watch watch = {0};
@@ -272,7 +300,7 @@ int run_in_network(struct run *run)
 		run_watch_start(run, daemon, &watch) < 0)
 		goto out;
 	status = run_child(run, &watch);
-	restore_foreground(foreground);
+	take_foreground(foreground);
 out:
 	run_watch_end(&watch);
 	return status;

@@ -18,6 +18,8 @@
  *	init ► netctl   TAP        with the tap's fd
  *	netctl ► init   NET        addresses to set; COMMAND may start
  *	netctl ► init   SIGNAL     to be given to COMMAND
+ *	init ► netctl   STOPPED    COMMAND is (where it has a process group of its own)
+ *	netctl ► init   CONTINUE   COMMAND, in the foreground or not
  *	init ► netctl   FAILED     text; init exits
  * The end is told by init's exit status.
  */
@@ -36,7 +38,15 @@
 #define RUN_IFNAME "eth0"
 #define RUN_MAX_HIDDEN 12
 
-enum run_message_type { RUN_GO = 1, RUN_TAP, RUN_NET, RUN_SIGNAL, RUN_FAILED };
+enum run_message_type {
+	RUN_GO = 1,
+	RUN_TAP,
+	RUN_NET,
+	RUN_SIGNAL,
+	RUN_STOPPED,
+	RUN_CONTINUE,
+	RUN_FAILED,
+};
 
 /* What the VM's document says of the guest's network. */
 struct run_net {
@@ -50,6 +60,7 @@ struct run_message {
 	enum run_message_type type;
 	union {
 		int signal;
+		bool foreground; /* of CONTINUE */
 		struct run_net net;
 		char text[512];
 	};
@@ -67,6 +78,7 @@ struct run_setup {
 	const struct run_hidden *hidden;
 	bool userns;
 	bool map_root;
+	bool own_group; /* COMMAND is the terminal's foreground process group */
 	int control;      /* init's end */
 	int other;        /* netctl's end, to be closed */
 	int watch;        /* the watch's pipe, to be closed, or -1 */
