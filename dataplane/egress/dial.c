@@ -13,8 +13,9 @@
  */
 #include "dataplane/egress/dial.h"
 
+#include "common/be.h"
 #include "common/os.h"
-#include "common/policy_table.h"
+#include "common/siphash.h"
 #include "dataplane/egress/route.h"
 #include "dataplane/stack/frame.h"
 
@@ -22,6 +23,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -45,7 +47,7 @@ struct egress {
 	struct egress_policy policy;
 	uint64_t fd_limit; /* RLIMIT_NOFILE */
 	size_t half_open;
-	uint32_t seed; /* of the buckets, since guests choose destinations */
+	struct siphash_key seed; /* of the buckets, since guests choose destinations */
 	struct egress_request *requests[REQUEST_BUCKETS];
 };
 
@@ -113,11 +115,11 @@ static int admit(struct egress *e, uint8_t proto, const struct endpoint *dst)
 
 static size_t bucket_of(const struct egress *e, const struct endpoint *dst)
 {
-	uint32_t h = e->seed ^ dst->port;
+	uint8_t key[18];
 
-	for (size_t i = 0; i < sizeof(dst->addr.b); i++)
-		h = (h ^ dst->addr.b[i]) * 0x01000193u;
-	return (h ^ h >> 16) & (REQUEST_BUCKETS - 1);
+	memcpy(key, dst->addr.b, 16);
+	store_be16(key + 16, dst->port);
+	return siphash(&e->seed, key, sizeof(key)) & (REQUEST_BUCKETS - 1);
 }
 
 static bool half_open_full(const struct egress *e, const struct endpoint *dst)

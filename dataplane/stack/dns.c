@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The gateway's DNS: see dns.h.
+ *
+ *	guest ──UDP──► dns_udp_query ─┐              ┌─ dns_hosts: answered here
+ *	      ──TCP──► dns_tcp ───────┴► dns_handle ─┤
+ *	      ◄────────────────────────  dns_deliver └─ dns_query ──► upstream 1, 2, … ──┐
+ *	                                     ▲                                           │
+ *	                                     └──────────── dns_names (the log) ◄─────────┘
+ *
+ * A message passes through as it is, but for its id: flags, EDNS options, DNSSEC records and types
+ * that we do not know are between the guest and its upstream. What is ours: answers too long for
+ * the client's UDP become empty ones with TC, so that it asks again by TCP.
+ */
+#include "dataplane/stack/dns_state.h"
+
+#include "common/be.h"
+#include "common/clock.h"
+#include "common/os.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TELL_NAMES_MS 1000
+#define LOCAL_UDP_MAX 4096u
+#define LOCAL_TCP_MAX 16384u
+
+static void tell_names(struct timer *timer)
+{
+	struct dns *dns = (struct dns *)((char *)timer - offsetof(struct dns, tell_names));
+
+	dns_names_flush(dns->names, dns->events.names, dns->events.arg);
+}
+
+struct dns *dns_new(struct loop *loop, struct egress *egress, struct counters *counters,
+	const struct net *net, const struct dns_events *events)
+{
+	struct dns *dns = calloc(1, sizeof(*dns));
+
+	if (!dns)
+		return NULL;
+	dns->loop = loop;
+	dns->egress = egress;
+	dns->counters = counters;
+	dns->net = net;
+	dns->events = *events;
+	dns->tell_names.fire = tell_names;
+	dns->names = dns_names_new();
+	if (!dns->names) {
+		free(dns);
+		return NULL;
+	}
+	os_random(&dns->key, sizeof(dns->key));
+	return dns;
+}
+
+void dns_free(struct dns *dns)
+{
+	if (!dns)
+		return;
+	dns_queries_cancel(dns, NULL);
+	dns_conns_free(dns);
+	timer_disarm(loop_wheel(dns->loop), &dns->tell_names);
+	dns_hosts_free(dns->hosts);
+	dns_names_free(dns->names);
+	free(dns);
+}
+
+int dns_upstreams_set(struct dns *dns, const struct endpoint *upstreams, size_t count)
+{
+	if (count > DNS_UPSTREAMS_MAX)
+		return -E2BIG;
+	if (count)
+		memcpy(dns->upstreams, upstreams, count * sizeof(*upstreams));
+	dns->upstream_count = count;
+	return 0;
+}
+
+int dns_hosts_set(struct dns *dns, const struct dns_host *hosts, size_t count, bool host_access)
+{
+	struct dns_hosts *fresh;
+	int rc = dns_hosts_new(hosts, count, host_access, &fresh);
+
+	if (rc < 0)
+		return rc;
+	dns_hosts_free(dns->hosts);
+	dns->hosts = fresh;
+	return 0;
+}
+
+size_t dns_queries(const struct dns *dns)
+{
+	return dns->query_count;
+}
+
+/* ---- questions ---- */
+
+/* True where the name is ours to answer. */
+static bool answer_locally(struct dns *dns, const struct dns_asker *asker,
+	const struct dns_query_info *info, const uint8_t *msg)
+{
+	uint8_t buf[LOCAL_TCP_MAX];
+	size_t max = LOCAL_TCP_MAX, len;
+
+	if (!asker->conn)
+		max = info->udp_size < LOCAL_UDP_MAX ? info->udp_size : LOCAL_UDP_MAX;
+	len = dns_hosts_answer(dns->hosts, dns->net, msg, info, buf, max);
+	if (!len)
+		return false;
+	counter_inc(dns->counters, COUNTER_DNS_ANSWERED_LOCALLY);
+	dns_learn(dns, buf, len);
+	dns_deliver(dns, asker, info, buf, len);
+	return true;
+}
+
+void dns_handle(struct dns *dns, const struct dns_asker *asker, const uint8_t *msg, size_t len)
+{
+	struct dns_query_info info;
+	int rc = dns_query_parse(msg, len, &info);
+
+	counter_inc(dns->counters, COUNTER_DNS_QUERIES);
+	if (rc != DNS_NOERROR) {
+		counter_inc(dns->counters, COUNTER_DNS_MALFORMED);
+		if (rc > 0)
+			dns_deliver_error(dns, asker, &info, msg, (enum dns_rcode)rc);
+		return;
+	}
+	if (answer_locally(dns, asker, &info, msg))
+		return;
+	rc = dns_query_start(dns, asker, &info, msg, len);
+	if (rc == 0 || rc == -EALREADY)
+		return;
+	counter_inc(dns->counters, COUNTER_DNS_BOUNDS);
+	dns_deliver_error(dns, asker, &info, msg, DNS_SERVFAIL);
+}
+
+void dns_udp_query(struct dns *dns, const struct endpoint *guest, const struct endpoint *asked,
+	const uint8_t *msg, size_t len)
+{
+	struct dns_asker asker = {NULL, *guest, *asked};
+
+	dns_handle(dns, &asker, msg, len);
+}
+
+/* ---- answers ---- */
+
+static void send_answer(
+	struct dns *dns, const struct dns_asker *asker, const uint8_t *msg, size_t len)
+{
+	if (asker->conn)
+		dns_conn_answer(asker->conn, msg, len);
+	else
+		dns->events.answer(dns->events.arg, &asker->guest, &asker->asked, msg, len);
+}
+
+/* An answer without its records: what did not fit, with TC, so that the guest asks by TCP. */
+static size_t truncated(
+	const uint8_t *msg, const struct dns_query_info *info, uint8_t buf[DNS_UDP_SIZE])
+{
+	uint16_t flags = load_be16(msg + 2);
+	struct dns_answer a;
+
+	dns_answer_begin(&a, buf, DNS_UDP_SIZE, msg, info, DNS_TC | (flags & DNS_AA));
+	return dns_answer_end(&a, (enum dns_rcode)(flags & DNS_RCODE));
+}
+
+void dns_deliver(struct dns *dns, const struct dns_asker *asker, const struct dns_query_info *info,
+	uint8_t *msg, size_t len)
+{
+	uint8_t buf[DNS_UDP_SIZE];
+
+	store_be16(msg, info->id);
+	if (!asker->conn && len > info->udp_size) {
+		len = truncated(msg, info, buf);
+		send_answer(dns, asker, buf, len);
+		return;
+	}
+	send_answer(dns, asker, msg, len);
+}
+
+void dns_deliver_error(struct dns *dns, const struct dns_asker *asker,
+	const struct dns_query_info *info, const uint8_t *query_msg, enum dns_rcode rcode)
+{
+	uint8_t buf[DNS_UDP_SIZE];
+	struct dns_answer a;
+
+	if (rcode == DNS_SERVFAIL)
+		counter_inc(dns->counters, COUNTER_DNS_SERVFAIL);
+	dns_answer_begin(&a, buf, sizeof(buf), query_msg, info, 0);
+	send_answer(dns, asker, buf, dns_answer_end(&a, rcode));
+}
+
+/* ---- the name log ---- */
+
+void dns_learn(struct dns *dns, const uint8_t *msg, size_t len)
+{
+	size_t n = dns_names_learn(dns->names, msg, len, clock_wall_ms());
+
+	if (n && dns->events.names && !timer_armed(&dns->tell_names))
+		timer_arm(loop_wheel(dns->loop), &dns->tell_names, TELL_NAMES_MS);
+}
+
+void dns_names_restore(struct dns *dns, const struct dns_name *names, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		dns_names_add(dns->names, &names[i].addr, names[i].name, names[i].until_ms, false);
+}
+
+void dns_names_walk(const struct dns *dns,
+	void (*fn)(void *arg, const struct dns_name *names, size_t count), void *arg)
+{
+	dns_names_each(dns->names, clock_wall_ms(), fn, arg);
+}
