@@ -16,6 +16,8 @@
 #include <grp.h>
 #include <linux/if_tun.h>
 #include <linux/sockios.h>
+#include <linux/virtio_net.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
@@ -769,8 +771,22 @@ static int does_fd_passing(void)
 	return 0;
 }
 
+static int does_tap(void)
+{
+	struct ifreq request = {0};
+	struct virtio_net_hdr_mrg_rxbuf packet = {0};
+	int header = sizeof(packet);
+
+	NEED(ioctl(handed[0], TUNGETIFF, &request) == 0 && (request.ifr_flags & IFF_TAP));
+	NEED(ioctl(handed[0], TUNSETVNETHDRSZ, &header) == 0);
+	NEED(ioctl(handed[0], TUNSETOFFLOAD, TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6) == 0);
+	NEED(write(handed[0], &packet, sizeof(packet)) < 0 && errno == EINVAL);
+	return 0;
+}
+
 static int does_odds_and_ends(void)
 {
+	struct rlimit limit;
 	int fds[2], copy;
 
 	NEED(os_pipe(fds) == 0);
@@ -778,6 +794,7 @@ static int does_odds_and_ends(void)
 	NEED(copy >= 0);
 	NEED(os_set_nonblock(copy, true) == 0);
 	NEED(prctl(PR_SET_NAME, "netdp") == 0);
+	NEED(getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur > 0);
 	NEED(read(0, &copy, 1) == 0); /* stdin is /dev/null */
 	NEED(dprintf(STDERR_FILENO, "%s", "") == 0);
 	return 0;
@@ -832,6 +849,21 @@ END_TEST
 START_TEST(odds_and_ends_work)
 {
 	check_works((enum setting)_i, NULL, 0, does_odds_and_ends);
+}
+END_TEST
+
+/* A tap in a network namespace of its own, made by somebody who may. */
+START_TEST(tap_can_be_set_up)
+{
+	struct ifreq request = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
+
+	if (!is_root() || unshare(CLONE_NEWNET) < 0)
+		return;
+	handed[0] = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+	if (handed[0] < 0 || ioctl(handed[0], TUNSETIFF, &request) < 0)
+		return;
+
+	check_works((enum setting)_i, handed, 1, does_tap);
 }
 END_TEST
 
@@ -1206,6 +1238,7 @@ static Suite *sandbox_suite(void)
 	tcase_add_loop_test(works, libevent_works, first, end);
 	tcase_add_loop_test(works, memory_works, first, end);
 	tcase_add_loop_test(works, odds_and_ends_work, first, end);
+	tcase_add_loop_test(works, tap_can_be_set_up, first, end);
 	tcase_add_loop_test(works, fds_can_be_received, first, end);
 	tcase_add_loop_test(works, only_handed_fds_stay, first, end);
 	tcase_add_loop_test(works, abort_is_sigabrt, first, end);
