@@ -161,8 +161,8 @@ int args_parse(struct cli *cli, const struct command *command, int argc, char **
 	if (out->n_words < command->min_words)
 		return missing_word(cli, command, out->n_words);
 	if (out->n_words > command->max_words)
-		return cli_usage_error(cli, "\"%s\" is one word too many",
-			out->words[command->max_words]);
+		return cli_usage_error(
+			cli, "\"%s\" is one word too many", out->words[command->max_words]);
 	return 0;
 }
 

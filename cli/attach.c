@@ -142,8 +142,8 @@ static int refused(struct cli *cli, struct json_object *doc)
 	return http_result(cli, &answer);
 }
 
-int attach_request(struct cli *cli, int sock, struct json_object *line, int fd,
-	struct json_object **out)
+int attach_request(
+	struct cli *cli, int sock, struct json_object *line, int fd, struct json_object **out)
 {
 	uint64_t deadline = clock_ms() + DEADLINE_MS;
 	const char *text = json_object_to_json_string_ext(line, JSON_C_TO_STRING_PLAIN);
@@ -200,8 +200,7 @@ int attach_bind(struct cli *cli, int type, const char *path)
 			cli, STATUS_FAILURE, "%s: the socket belongs to another user", path);
 	fd = unix_listen(path, type, 0);
 	if (fd == -EEXIST)
-		return -cli_error(
-			cli, STATUS_FAILURE, "%s: exists already and is no socket", path);
+		return -cli_error(cli, STATUS_FAILURE, "%s: exists already and is no socket", path);
 	if (fd == -EADDRINUSE)
 		return -cli_error(
 			cli, STATUS_REFUSED, "%s: address in use: somebody serves it", path);

@@ -19,8 +19,8 @@ int attach_connect(struct cli *cli);
 /* Sends line (taken) with fd (-1: none) and waits at most 20 s for the answer. A refusal is printed as
  * a problem is. Returns 0 with the answer in *out (owned by the caller; out may be NULL), or an
  * exit status with the message printed. */
-int attach_request(struct cli *cli, int sock, struct json_object *line, int fd,
-	struct json_object **out);
+int attach_request(
+	struct cli *cli, int sock, struct json_object *line, int fd, struct json_object **out);
 
 /* Binds path as the caller (its umask), names the VM's link or forward by `line` ({"op":"listen",
  * …} without "path") and hands it over. Returns 0 or an exit status with the message printed;

@@ -36,17 +36,17 @@ struct cli {
 	const struct noun *noun;         /* being run, for messages */
 	const struct command *command;
 	enum output output;
-	bool colour;            /* stdout is a terminal that wants it */
-	const char *socket;     /* -s, else $NETCTL_SOCKET, else NULL */
-	bool socket_told;       /* it was -s */
-	char api_path[256];     /* the socket in use; "" until found (socket.h) */
-	struct http *http;      /* opened at first use (http.h) */
+	bool colour;        /* stdout is a terminal that wants it */
+	const char *socket; /* -s, else $NETCTL_SOCKET, else NULL */
+	bool socket_told;   /* it was -s */
+	char api_path[256]; /* the socket in use; "" until found (socket.h) */
+	struct http *http;  /* opened at first use (http.h) */
 };
 
 /* An option "--name METAVAR"; without a metavar it is a flag. */
 struct option {
 	char id;
-	char letter;         /* its short form, or 0 */
+	char letter; /* its short form, or 0 */
 	const char *name;
 	const char *metavar;
 	const char *help;
@@ -66,22 +66,23 @@ struct args {
 };
 
 struct command {
-	const char *name;            /* the verb; NULL where the noun has no verbs */
-	const char *usage;           /* "VM SPEC [--snat]": needed words come first */
+	const char *name;  /* the verb; NULL where the noun has no verbs */
+	const char *usage; /* "VM SPEC [--snat]": needed words come first */
 	const char *summary;
 	const char *example;
 	const struct option *options; /* ends with a NULL name; may be NULL */
 	size_t min_words, max_words;
-	bool in_order;               /* options end at the first word, as for env(1) */
-	int failure;                 /* exit status of a bad command line, 0 for STATUS_USAGE */
+	bool in_order; /* options end at the first word, as for env(1) */
+	int failure;   /* exit status of a bad command line, 0 for STATUS_USAGE */
 	int (*run)(struct cli *cli, const struct args *args);
-	const char *notes;           /* more to say in the help, or NULL */
+	const char *notes; /* more to say in the help, or NULL */
 };
 
 struct noun {
 	const char *name;
 	const char *summary;
-	const struct command *commands; /* ends with a NULL run; one with a NULL name stands alone */
+	const struct command
+		*commands; /* ends with a NULL run; one with a NULL name stands alone */
 };
 
 /* Takes argv apart, finds the command and runs it. Returns the exit status. */

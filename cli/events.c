@@ -23,10 +23,12 @@ static void print_data(struct json_object *data)
 
 	if (!json_object_is_type(data, json_type_object))
 		return;
-	json_object_object_foreach(data, key, value) {
+	json_object_object_foreach(data, key, value)
+	{
 		printf(" %s", cli_clean(key, clean, sizeof(clean)));
-		printf("=%s", cli_clean(value ? json_object_get_string(value) : "-", clean,
-				      sizeof(clean)));
+		printf("=%s",
+			cli_clean(
+				value ? json_object_get_string(value) : "-", clean, sizeof(clean)));
 	}
 }
 

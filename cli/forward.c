@@ -22,12 +22,13 @@ static const struct option add_options[] = {
 	{0},
 };
 
-static const char spec_notes[] = "A SPEC is\n"
-				 "  [tcp:|udp:][BIND:]HOST[-HOST]:TARGET[/udp]\n"
-				 "  unix:PATH:TARGET\n"
-				 "where TARGET is PORT[-PORT], vsock:PORT, tsi, tsi:VM_PORT or tsi@PORT,\n"
-				 "BIND an IPv4 address, an [IPv6] one or * (default: loopback), and HOST 0\n"
-				 "any free port. PATH is bound by netctl itself, with your umask.\n";
+static const char spec_notes[] =
+	"A SPEC is\n"
+	"  [tcp:|udp:][BIND:]HOST[-HOST]:TARGET[/udp]\n"
+	"  unix:PATH:TARGET\n"
+	"where TARGET is PORT[-PORT], vsock:PORT, tsi, tsi:VM_PORT or tsi@PORT,\n"
+	"BIND an IPv4 address, an [IPv6] one or * (default: loopback), and HOST 0\n"
+	"any free port. PATH is bound by netctl itself, with your umask.\n";
 
 /* "80", "vsock:1024", "tsi", "tsi:80", "tsi@80". */
 static char *target_text(struct json_object *to, char *buf, size_t len)
@@ -47,7 +48,7 @@ static char *target_text(struct json_object *to, char *buf, size_t len)
 
 static struct table *new_table(void)
 {
-	static const char *const headings[] = {"VM", "ID", "TO", "NAME", "SNAT", NULL};
+	static const char *const headings[] = {"VM", "ID", "TO", "NAME", "SNAT", "ERROR", NULL};
 
 	return table_new(headings);
 }
@@ -58,7 +59,7 @@ static void add_row(struct table *table, const char *vm, struct json_object *for
 
 	table_row(table, vm, doc_text(forward, "id"),
 		target_text(doc_get(forward, "to"), to, sizeof(to)), doc_text(forward, "name"),
-		doc_bool(forward, "snat") ? "yes" : "");
+		doc_bool(forward, "snat") ? "yes" : "", doc_text(forward, "error"));
 }
 
 static void print_added(const struct cli *cli, const char *vm, struct json_object *doc)
@@ -81,8 +82,8 @@ static void print_added(const struct cli *cli, const char *vm, struct json_objec
 	table_free(table);
 }
 
-static int add_unix(struct cli *cli, const char *vm, const struct spec *spec,
-	struct json_object *item)
+static int add_unix(
+	struct cli *cli, const char *vm, const struct spec *spec, struct json_object *item)
 {
 	struct json_object *line = json_object_new_object(), *answer = NULL, *forward;
 	int sock, fd, status;
@@ -144,8 +145,8 @@ static int forward_add(struct cli *cli, const struct args *args)
 	if (spec_parse(args->words[1], &spec, &err) < 0)
 		return cli_usage_error(cli, "%s", err.text);
 	if (spec.count > 1 && args_has(args, OPT_NAME))
-		return cli_usage_error(cli, "--name is for one port, %s has %u", args->words[1],
-			spec.count);
+		return cli_usage_error(
+			cli, "--name is for one port, %s has %u", args->words[1], spec.count);
 	if (spec.listen == SPEC_UNIX)
 		return add_unix(cli, vm, &spec, make_item(&spec, 0, args));
 	if (spec.count == 1) {
@@ -196,8 +197,8 @@ static int list_all(struct cli *cli, struct table *table, struct json_object *al
 		return status;
 	items = doc_array(vms, "items", &n);
 	for (size_t i = 0; i < n && !status; i++)
-		status = list_one(cli, doc_text(json_object_array_get_idx(items, i), "name"), table,
-			all);
+		status = list_one(
+			cli, doc_text(json_object_array_get_idx(items, i), "name"), table, all);
 	json_object_put(vms);
 	return status;
 }
@@ -256,14 +257,15 @@ static int forward_delete(struct cli *cli, const struct args *args)
 	struct spec spec;
 	int status = STATUS_OK;
 
-	if (spec_is_id(word) && (strncmp(word, "unix:", 5) != 0 ||
-		spec_parse(word, &spec, &err) < 0 || known_id(cli, vm, word)))
+	if (spec_is_id(word) &&
+		(strncmp(word, "unix:", 5) != 0 || spec_parse(word, &spec, &err) < 0 ||
+			known_id(cli, vm, word)))
 		return delete_id(cli, vm, word);
 	if (spec_parse(word, &spec, &err) < 0)
 		return cli_usage_error(cli, "%s", err.text);
 	if (spec.listen != SPEC_UNIX && !spec.host)
-		return cli_usage_error(cli,
-			"forward \"%s\": HOST 0 was any port; name the one it got", word);
+		return cli_usage_error(
+			cli, "forward \"%s\": HOST 0 was any port; name the one it got", word);
 	for (unsigned i = 0; i < spec.count && !status; i++)
 		status = delete_id(cli, vm, spec_id(&spec, i, id, sizeof(id)));
 	return status;
@@ -302,5 +304,5 @@ static const struct command commands[] = {
 	{0},
 };
 
-const struct noun noun_forward = {"forward", "Host ports that lead to a guest: add, list, delete",
-	commands};
+const struct noun noun_forward = {
+	"forward", "Host ports that lead to a guest: add, list, delete", commands};

@@ -68,8 +68,7 @@ static int hosts_set(struct cli *cli, const struct args *args)
 		json_object_put(body);
 		return status;
 	}
-	return http_call(
-		cli, "PUT", http_path("vms", args->words[0], "hosts", NULL), body, NULL);
+	return http_call(cli, "PUT", http_path("vms", args->words[0], "hosts", NULL), body, NULL);
 }
 
 static int hosts_list(struct cli *cli, const struct args *args)
@@ -110,8 +109,9 @@ static const struct command commands[] = {
 		.min_words = 1,
 		.max_words = (size_t)-1,
 		.run = hosts_set,
-		.notes = "The list takes the place of the one before; without a NAME it is emptied.\n"
-			 "A name with several addresses is given again, or as NAME=ADDR,ADDR.\n",
+		.notes =
+			"The list takes the place of the one before; without a NAME it is emptied.\n"
+			"A name with several addresses is given again, or as NAME=ADDR,ADDR.\n",
 	},
 	{
 		.name = "list",
@@ -125,5 +125,5 @@ static const struct command commands[] = {
 	{0},
 };
 
-const struct noun noun_hosts = {"hosts", "Names that the guest's DNS answers itself: set, list",
-	commands};
+const struct noun noun_hosts = {
+	"hosts", "Names that the guest's DNS answers itself: set, list", commands};

@@ -36,11 +36,13 @@ static void print_policy(const struct cli *cli, struct json_object *policy)
 	size_t n;
 
 	if (json_object_is_type(policy, json_type_string))
-		printf("preset %s\n", cli_clean(json_object_get_string(policy), clean, sizeof(clean)));
+		printf("preset %s\n",
+			cli_clean(json_object_get_string(policy), clean, sizeof(clean)));
 	else if (*doc_text(policy, "preset"))
 		printf("preset %s\n", cli_clean(doc_text(policy, "preset"), clean, sizeof(clean)));
 	else
-		printf("default %s\n", cli_clean(doc_text(policy, "default"), clean, sizeof(clean)));
+		printf("default %s\n",
+			cli_clean(doc_text(policy, "default"), clean, sizeof(clean)));
 	rules = doc_array(policy, "rules", &n);
 	if (!n)
 		return;
@@ -98,8 +100,8 @@ static int take_ports(const struct cli *cli, struct json_object *rule, const cha
 			part = (size_t)(text + len - p);
 		if (!part || strspn(p, "0123456789-") < part) {
 			json_object_put(ports);
-			return cli_usage_error(cli, "ports \"%s\": PORT[-PORT][,…][/tcp|/udp|/icmp] is wanted",
-				text);
+			return cli_usage_error(cli,
+				"ports \"%s\": PORT[-PORT][,…][/tcp|/udp|/icmp] is wanted", text);
 		}
 		json_object_array_add(ports, json_object_new_string_len(p, (int)part));
 		p += part;
@@ -112,7 +114,8 @@ static int take_ports(const struct cli *cli, struct json_object *rule, const cha
 	if (!slash)
 		return 0;
 	if (strcmp(slash, "/tcp") && strcmp(slash, "/udp") && strcmp(slash, "/icmp"))
-		return cli_usage_error(cli, "\"%s\": the protocols are tcp, udp and icmp", slash + 1);
+		return cli_usage_error(
+			cli, "\"%s\": the protocols are tcp, udp and icmp", slash + 1);
 	doc_put_text(rule, "proto", slash + 1);
 	return 0;
 }
@@ -188,8 +191,8 @@ static int policy_check(struct cli *cli, const struct args *args)
 	doc_put_text(body, "to", addr_format(&dst.addr, addr, sizeof(addr)));
 	doc_put_int(body, "port", dst.port);
 	doc_put_text(body, "proto", proto);
-	status = http_call(
-		cli, "POST", http_path("vms", args->words[0], "policy", "check", NULL), body, &verdict);
+	status = http_call(cli, "POST", http_path("vms", args->words[0], "policy", "check", NULL),
+		body, &verdict);
 	if (status)
 		return status;
 	if (cli->output == OUTPUT_JSON) {
@@ -270,5 +273,5 @@ static const struct command commands[] = {
 	{0},
 };
 
-const struct noun noun_policy = {"policy", "Where a guest may go: show, set, allow, deny, check",
-	commands};
+const struct noun noun_policy = {
+	"policy", "Where a guest may go: show, set, allow, deny, check", commands};

@@ -13,7 +13,8 @@ static const struct option options[] = {
 	OPTION_POLICY,
 	OPTION_HOST_ACCESS,
 	OPTION_FORWARD,
-	{OPT_MAP_ROOT, 0, "map-root", NULL, "COMMAND is root, with capabilities, in a user namespace"},
+	{OPT_MAP_ROOT, 0, "map-root", NULL,
+		"COMMAND is root, with capabilities, in a user namespace"},
 	{0},
 };
 
@@ -35,8 +36,7 @@ static int take_args(struct run *run, const struct args *args)
 	if (!doc_get(run->body, "link.mtu"))
 		doc_put_int(doc_get(run->body, "link"), "mtu", RUN_DEFAULT_MTU);
 	if (json_object_array_length(run->forwards.items))
-		json_object_object_add(
-			run->body, "forwards", json_object_get(run->forwards.items));
+		json_object_object_add(run->body, "forwards", json_object_get(run->forwards.items));
 	return status;
 }
 

@@ -16,9 +16,9 @@
 
 struct run {
 	struct cli *cli;
-	char **command;            /* NULL-terminated */
-	struct json_object *body;  /* the VM to be made, without its name */
-	struct forwards forwards;  /* the handed ones are not in body */
+	char **command;           /* NULL-terminated */
+	struct json_object *body; /* the VM to be made, without its name */
+	struct forwards forwards; /* the handed ones are not in body */
 	bool map_root;
 };
 

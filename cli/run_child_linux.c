@@ -186,7 +186,8 @@ static void reap(const struct run_setup *setup, pid_t command)
 
 static void serve(const struct run_setup *setup, pid_t command, int sigfd)
 {
-	struct pollfd pfd[2] = {{.fd = sigfd, .events = POLLIN}, {.fd = setup->control, .events = POLLIN}};
+	struct pollfd pfd[2] = {
+		{.fd = sigfd, .events = POLLIN}, {.fd = setup->control, .events = POLLIN}};
 	struct signalfd_siginfo info;
 	struct run_message msg;
 	int fd;
@@ -210,8 +211,8 @@ static void serve(const struct run_setup *setup, pid_t command, int sigfd)
 	}
 }
 
-static int wait_for_message(const struct run_setup *setup, enum run_message_type type,
-	struct run_message *msg)
+static int wait_for_message(
+	const struct run_setup *setup, enum run_message_type type, struct run_message *msg)
 {
 	int fd;
 
@@ -367,8 +368,8 @@ int run_child_start(const struct run *run, struct run_setup *setup, struct run_c
 		return cli_error(run->cli, -1, "socketpair: %s", errno_text(err));
 	setup->other = child->control = pair[0];
 	setup->control = pair[1];
-	stack = mmap(NULL, STACK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK,
-		-1, 0);
+	stack = mmap(NULL, STACK_SIZE, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
 	if (stack == MAP_FAILED)
 		return cli_error(run->cli, -1, "stack: %s", errno_text(errno));
 	fflush(NULL);

@@ -105,8 +105,7 @@ static void remove_sockets(struct json_object *handed)
 	size_t n = json_object_array_length(handed);
 
 	for (size_t i = 0; i < n; i++) {
-		const char *path =
-			doc_text(json_object_array_get_idx(handed, i), "listen.unix");
+		const char *path = doc_text(json_object_array_get_idx(handed, i), "listen.unix");
 
 		/* The daemon lets go of it a moment after the connection has closed. */
 		for (int try = 0; try < 50 && access(path, F_OK) == 0; try++) {
@@ -171,8 +170,8 @@ static void detach(int *pipe, int *alive)
 		_exit(1);
 }
 
-static void watch_main(struct json_object *handed, const char *program, const char *root, int pipe,
-	int alive)
+static void watch_main(
+	struct json_object *handed, const char *program, const char *root, int pipe, int alive)
 {
 	struct pollfd pfd[2] = {{.events = POLLIN}, {.events = POLLIN}};
 	struct signalfd_siginfo info;
@@ -295,7 +294,8 @@ static int wait_ready(struct run *run, const char *root, int alive)
 			return 0;
 		if (poll(&pfd, 1, 20) > 0) {
 			last_words(root, words, sizeof(words));
-			return cli_error(cli, -1, "no netctld runs, and a private one failed: %s", words);
+			return cli_error(
+				cli, -1, "no netctld runs, and a private one failed: %s", words);
 		}
 	}
 	last_words(root, words, sizeof(words));

@@ -74,14 +74,14 @@ static int take_net(const struct run *run, struct json_object *vm, struct run_ne
 	if (prefix_parse(doc_text(vm, "net.subnet"), true, &subnet) < 0 || subnet.bits < 96 ||
 		inet_pton(AF_INET, doc_text(vm, "net.guest"), &net->guest) != 1 ||
 		inet_pton(AF_INET, doc_text(vm, "net.gateway"), &net->gateway) != 1)
-		return cli_error(run->cli, -1, "netctld's answer has no network: %s",
-			doc_text(vm, "net"));
+		return cli_error(
+			run->cli, -1, "netctld's answer has no network: %s", doc_text(vm, "net"));
 	if (subnet.bits > 96)
 		net->mask.s_addr = htonl(~0u << (128 - subnet.bits));
 	if (*mac && mac_parse(mac, &parsed) == 0)
 		memcpy(net->mac, parsed.b, sizeof(net->mac));
 	net->mtu = mtu >= 68 && mtu <= RUN_DEFAULT_MTU ? (uint32_t)mtu
-						      : (uint32_t)doc_int(run->body, "link.mtu");
+						       : (uint32_t)doc_int(run->body, "link.mtu");
 	take_search(vm, net);
 	return 0;
 }
@@ -191,8 +191,8 @@ static bool hear(const struct run *run, const struct run_child *child)
 	return true;
 }
 
-static int serve(const struct run *run, const struct run_child *child, int sigfd, int sock,
-	bool own_group)
+static int serve(
+	const struct run *run, const struct run_child *child, int sigfd, int sock, bool own_group)
 {
 	struct pollfd pfd[3] = {
 		{.fd = sigfd, .events = POLLIN},
@@ -269,8 +269,10 @@ static int run_child(struct run *run, const struct run_watch *watch)
 	close(tap);
 	tap = -1;
 	sigfd = open_signals();
-	if (run_send(child.control, &msg, -1) < 0)
+	if (run_send(child.control, &msg, -1) < 0) {
+		cli_error(run->cli, 0, "the namespaces' init died");
 		goto out;
+	}
 	status = serve(run, &child, sigfd, sock, setup.own_group);
 	child.pid = -1;
 out:

@@ -52,7 +52,7 @@ enum run_message_type {
 struct run_net {
 	struct in_addr guest, gateway, mask; /* network order */
 	uint32_t mtu;
-	uint8_t mac[6]; /* all zero: the kernel's choice */
+	uint8_t mac[6];   /* all zero: the kernel's choice */
 	char search[256]; /* of resolv.conf, blank-separated */
 };
 
@@ -79,10 +79,10 @@ struct run_setup {
 	bool userns;
 	bool map_root;
 	bool own_group; /* COMMAND is the terminal's foreground process group */
-	int control;      /* init's end */
-	int other;        /* netctl's end, to be closed */
-	int watch;        /* the watch's pipe, to be closed, or -1 */
-	sigset_t mask;    /* COMMAND's */
+	int control;    /* init's end */
+	int other;      /* netctl's end, to be closed */
+	int watch;      /* the watch's pipe, to be closed, or -1 */
+	sigset_t mask;  /* COMMAND's */
 };
 
 struct run_child {
@@ -105,7 +105,8 @@ int run_netns_configure(const struct run_net *net, struct run_message *msg);
 
 /* --- run_mount_linux.c: in init --- */
 
-int run_mount_all(const struct run_setup *setup, const struct run_net *net, struct run_message *msg);
+int run_mount_all(
+	const struct run_setup *setup, const struct run_net *net, struct run_message *msg);
 /* In netctl: what to hide for a daemon whose api.sock is at path; root is the directory of a
  * private daemon or NULL. */
 void run_mount_hide(const char *api_path, const char *root, struct run_hidden *hidden);

@@ -174,8 +174,8 @@ int run_mount_all(const struct run_setup *setup, const struct run_net *net, stru
 	for (size_t i = 0; i < setup->hidden->n; i++) {
 		err = hide(setup->hidden->path[i], net);
 		if (err < 0)
-			return run_fail(msg, "hiding %s: %s", setup->hidden->path[i],
-				errno_text(err));
+			return run_fail(
+				msg, "hiding %s: %s", setup->hidden->path[i], errno_text(err));
 	}
 	if (mount("tmpfs", STAGE, "tmpfs", SAFE, "mode=0755") < 0)
 		return run_fail(msg, "tmpfs: %s", errno_text(errno));
@@ -242,7 +242,8 @@ void run_mount_hide(const char *api_path, const char *root, struct run_hidden *h
 	char dir[256];
 
 	hidden->n = 0;
-	snprintf(dir, sizeof(dir), "%.*s", slash ? (int)(slash - api_path) : 1, slash ? api_path : ".");
+	snprintf(dir, sizeof(dir), "%.*s", slash ? (int)(slash - api_path) : 1,
+		slash ? api_path : ".");
 	if (*root)
 		add(hidden, root);
 	else if (is_shared(dir))

@@ -30,8 +30,8 @@ static int no_answer(const struct cli *cli, const char *path, int err)
 		return cli_error(cli, STATUS_UNREACHABLE,
 			"%s: longer than the %zu bytes of a unix socket's path", path,
 			unix_path_max());
-	return cli_error(cli, STATUS_UNREACHABLE, "no netctld answers at %s: %s", path,
-		errno_text(err));
+	return cli_error(
+		cli, STATUS_UNREACHABLE, "no netctld answers at %s: %s", path, errno_text(err));
 }
 
 static int use(struct cli *cli, const char *path)

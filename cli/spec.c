@@ -69,8 +69,8 @@ static int parse_range(const char *text, size_t len, struct range *out)
 }
 
 /* One port after a word like "vsock:"; 0 is none. */
-static int one_port(const char *spec, const char *text, uint32_t max, struct range *to,
-	struct error *err)
+static int one_port(
+	const char *spec, const char *text, uint32_t max, struct range *to, struct error *err)
 {
 	if (parse_number(text, strlen(text), max, &to->first) < 0 || !to->first)
 		return fault(err, "TARGET", spec, "\"%s\" is no port of 1 to %u", text, max);
@@ -78,8 +78,8 @@ static int one_port(const char *spec, const char *text, uint32_t max, struct ran
 	return 0;
 }
 
-static int parse_target(const char *spec, const char *text, struct spec *out, struct range *to,
-	struct error *err)
+static int parse_target(
+	const char *spec, const char *text, struct spec *out, struct range *to, struct error *err)
 {
 	*to = (struct range){0, 0};
 	if (!strcmp(text, "tsi")) {
@@ -125,8 +125,8 @@ static int check_ranges(const char *spec, const struct range *host, const struct
 	if (n_host != 1 && out->target != SPEC_PORT)
 		return fault(err, "HOST", spec, "has %u ports where TARGET is one", n_host);
 	if (n_host > SPEC_MAX_ITEMS)
-		return fault(err, "HOST", spec, "has %u ports; %d are the most", n_host,
-			SPEC_MAX_ITEMS);
+		return fault(
+			err, "HOST", spec, "has %u ports; %d are the most", n_host, SPEC_MAX_ITEMS);
 	if (out->listen == SPEC_UDP && out->target == SPEC_VSOCK)
 		return fault(err, "TARGET", spec, "vsock carries no udp");
 	out->host = (uint16_t)host->first;
@@ -135,8 +135,8 @@ static int check_ranges(const char *spec, const struct range *host, const struct
 	return 0;
 }
 
-static int parse_bind(const char *spec, const char *text, size_t len, struct spec *out,
-	struct error *err)
+static int parse_bind(
+	const char *spec, const char *text, size_t len, struct spec *out, struct error *err)
 {
 	char copy[ADDR_STRLEN];
 	struct addr addr;
@@ -153,8 +153,8 @@ static int parse_bind(const char *spec, const char *text, size_t len, struct spe
 			return 0;
 		}
 	}
-	return fault(err, "BIND", spec, "\"%.*s\" is no IPv4 address, [IPv6] address or *", (int)len,
-		text);
+	return fault(err, "BIND", spec, "\"%.*s\" is no IPv4 address, [IPv6] address or *",
+		(int)len, text);
 }
 
 /* "BIND:" if there is one. Moves *text behind it. */
@@ -196,7 +196,8 @@ static int parse_inet(const char *spec, const char *text, struct spec *out, stru
 	if (!len)
 		return fault(err, "HOST", spec, "is missing");
 	if (parse_range(text, len, &host) < 0)
-		return fault(err, "HOST", spec, "\"%.*s\" is no port of 0 to 65535", (int)len, text);
+		return fault(
+			err, "HOST", spec, "\"%.*s\" is no port of 0 to 65535", (int)len, text);
 	if (!text[len])
 		return fault(err, "TARGET", spec, "is missing");
 	text += len + 1;
@@ -233,8 +234,8 @@ static const char *path_end(const char *text)
 	return last;
 }
 
-static int absolute_path(const char *spec, const char *text, size_t len, struct spec *out,
-	struct error *err)
+static int absolute_path(
+	const char *spec, const char *text, size_t len, struct spec *out, struct error *err)
 {
 	char cwd[PATH_MAX] = "";
 	size_t used;

@@ -9,7 +9,8 @@
 
 static void add_rows(struct table *table, const char *prefix, struct json_object *counters)
 {
-	json_object_object_foreach(counters, key, value) {
+	json_object_object_foreach(counters, key, value)
+	{
 		char name[128];
 
 		snprintf(name, sizeof(name), "%s%s", prefix, key);

@@ -106,8 +106,8 @@ const char *table_colour(const char *word)
 	return NULL;
 }
 
-static void print_cell(const struct table *t, size_t column, const char *text, const char *escape,
-	FILE *out)
+static void print_cell(
+	const struct table *t, size_t column, const char *text, const char *escape, FILE *out)
 {
 	size_t blanks = t->width[column] - width_of(text);
 	bool last = column + 1 == t->n_columns;
@@ -132,8 +132,8 @@ void table_print(const struct table *t, FILE *out, bool colour)
 		for (size_t i = 0; i < t->n_columns; i++) {
 			const char *text = t->cells[row * t->n_columns + i];
 
-			print_cell(t, i, text,
-				colour && t->state[i] ? table_colour(text) : NULL, out);
+			print_cell(
+				t, i, text, colour && t->state[i] ? table_colour(text) : NULL, out);
 		}
 		fputc('\n', out);
 	}

@@ -117,6 +117,8 @@ static void show(const struct cli *cli, struct json_object *vm)
 	line("name", doc_text(vm, "name"));
 	printf("%-12s %s%s%s\n", "state", escape ? escape : "", *state ? state : "-",
 		escape ? "\033[0m" : "");
+	if (*doc_text(vm, "error"))
+		line("error", doc_text(vm, "error"));
 	show_link(vm);
 	line("subnet", doc_text(vm, "net.subnet"));
 	line("gateway", doc_text(vm, "net.gateway"));
@@ -129,9 +131,9 @@ static void show(const struct cli *cli, struct json_object *vm)
 	line("host access", doc_bool(vm, "host_access") ? "yes" : "no");
 	line("forwards", doc_text(vm, "forwards"));
 	line("ephemeral", doc_bool(vm, "ephemeral") ? "yes" : "no");
-	line("ttl", doc_int(vm, "ttl") ? duration_format((uint64_t)doc_int(vm, "ttl"), ttl,
-						 sizeof(ttl))
-				       : "");
+	line("ttl",
+		doc_int(vm, "ttl") ? duration_format((uint64_t)doc_int(vm, "ttl"), ttl, sizeof(ttl))
+				   : "");
 	line("sandbox", doc_text(vm, "sandbox"));
 	show_worker(vm);
 }
@@ -172,8 +174,8 @@ static int vm_delete(struct cli *cli, const struct args *args)
 
 	status = http_send(cli, "GET", http_path("vms", name, NULL), NULL, &vm);
 	if (!status)
-		status = http_send(cli, "GET", http_path("vms", name, "forwards", NULL), NULL,
-			&forwards);
+		status = http_send(
+			cli, "GET", http_path("vms", name, "forwards", NULL), NULL, &forwards);
 	if (!status)
 		status = http_call(cli, "DELETE", http_path("vms", name, NULL), NULL, NULL);
 	if (!status) {

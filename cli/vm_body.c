@@ -14,16 +14,16 @@
 
 #define POLICY_MAX ((size_t)1 << 20)
 
-int parse_bounded(const struct cli *cli, const char *option, const char *text, long min, long max,
-	long *out)
+int parse_bounded(
+	const struct cli *cli, const char *option, const char *text, long min, long max, long *out)
 {
 	char *end;
 
 	errno = 0;
 	*out = strtol(text, &end, 10);
 	if (*text < '0' || *text > '9' || *end || errno || *out < min || *out > max)
-		return cli_usage_error(cli, "%s %s: a number of %ld to %ld is wanted", option, text,
-			min, max);
+		return cli_usage_error(
+			cli, "%s %s: a number of %ld to %ld is wanted", option, text, min, max);
 	return 0;
 }
 
@@ -150,8 +150,8 @@ int policy_load(const struct cli *cli, const char *word, struct json_object **ou
 	}
 	text = read_file(word);
 	if (!text)
-		return cli_error(cli, STATUS_FAILURE, "policy %s: %s (and no preset: open, public, none)",
-			word, strerror(errno));
+		return cli_error(cli, STATUS_FAILURE,
+			"policy %s: %s (and no preset: open, public, none)", word, strerror(errno));
 	doc = json_tokener_parse_verbose(text, &error);
 	free(text);
 	if (!json_object_is_type(doc, json_type_object)) {
@@ -184,7 +184,7 @@ int vm_body_option(const struct cli *cli, struct json_object *body, struct forwa
 
 	switch (given->id) {
 	case OPT_MTU:
-		status = parse_bounded(cli, "--mtu", given->value, 68, 65520, &mtu);
+		status = parse_bounded(cli, "--mtu", given->value, 576, 65520, &mtu);
 		if (!status)
 			doc_put_int(link_of(body), "mtu", mtu);
 		return status;

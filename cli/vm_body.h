@@ -19,16 +19,27 @@ enum {
 	OPT_FORWARD = 'f',
 };
 
-#define OPTION_MTU {OPT_MTU, 0, "mtu", "N", "the link's MTU (68 to 65520)"}
+#define OPTION_MTU                                                                                 \
+	{                                                                                          \
+		OPT_MTU, 0, "mtu", "N", "the link's MTU (576 to 65520)"                             \
+	}
 #define OPTION_POLICY                                                                              \
-	{OPT_POLICY, 0, "policy", "POLICY", "open, public (default), none, or a JSON file"}
+	{                                                                                          \
+		OPT_POLICY, 0, "policy", "POLICY", "open, public (default), none, or a JSON file"  \
+	}
 #define OPTION_HOST_ACCESS                                                                         \
-	{OPT_HOST_ACCESS, 0, "host-access", NULL, "the gateway address is the host's loopback"}
-#define OPTION_FORWARD {OPT_FORWARD, 0, "forward", "SPEC", "a forward; may be given again"}
+	{                                                                                          \
+		OPT_HOST_ACCESS, 0, "host-access", NULL,                                           \
+			"the gateway address is the host's loopback"                               \
+	}
+#define OPTION_FORWARD                                                                             \
+	{                                                                                          \
+		OPT_FORWARD, 0, "forward", "SPEC", "a forward; may be given again"                 \
+	}
 
 /* Forwards asked for, split by how they reach the daemon. */
 struct forwards {
-	struct json_object *items; /* array of Forward: tcp and udp */
+	struct json_object *items;  /* array of Forward: tcp and udp */
 	struct json_object *handed; /* array of Forward: unix, bound by us */
 };
 
@@ -50,8 +61,8 @@ int vm_body_option(const struct cli *cli, struct json_object *body, struct forwa
 	const struct given *given);
 
 /* A decimal number within bounds. Returns 0 or STATUS_USAGE with the message printed. */
-int parse_bounded(const struct cli *cli, const char *option, const char *text, long min, long max,
-	long *out);
+int parse_bounded(
+	const struct cli *cli, const char *option, const char *text, long min, long max, long *out);
 
 /* A VM's name: [a-z0-9][a-z0-9._-]{0,62}. Returns 0 or STATUS_USAGE with the message printed. */
 int check_vm_name(const struct cli *cli, const char *name);

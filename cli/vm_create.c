@@ -26,7 +26,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { OPT_LINK = 'l', OPT_SUBNET = 's', OPT_MAC = 'M', OPT_DNS = 'd', OPT_EPHEMERAL = 'e', OPT_TTL = 't' };
+enum {
+	OPT_LINK = 'l',
+	OPT_SUBNET = 's',
+	OPT_MAC = 'M',
+	OPT_DNS = 'd',
+	OPT_EPHEMERAL = 'e',
+	OPT_TTL = 't'
+};
 
 const struct option vm_create_options[] = {
 	{OPT_LINK, 0, "link", "KIND", "stream[:PATH] (default), dgram[:PATH], attach or none"},
@@ -69,7 +76,8 @@ static int take_path(const struct cli *cli, struct create *c, const char *path)
 	char cwd[PATH_MAX] = "";
 
 	if (!*path)
-		return cli_usage_error(cli, "--link %s: the path after the colon is missing", c->kind);
+		return cli_usage_error(
+			cli, "--link %s: the path after the colon is missing", c->kind);
 	if (*path != '/' && !getcwd(cwd, sizeof(cwd)))
 		return cli_error(cli, STATUS_FAILURE, "working directory: %s", strerror(errno));
 	if (snprintf(c->path, sizeof(c->path), "%s%s%s", cwd, *path == '/' ? "" : "/", path) >=
@@ -93,8 +101,8 @@ static int take_link(const struct cli *cli, struct create *c, const char *value)
 			return cli_usage_error(cli, "--link %s takes no path", c->kind);
 		return take_path(cli, c, value + len + 1);
 	}
-	return cli_usage_error(cli,
-		"--link %s: a link is stream[:PATH], dgram[:PATH], attach or none", value);
+	return cli_usage_error(
+		cli, "--link %s: a link is stream[:PATH], dgram[:PATH], attach or none", value);
 }
 
 /* {"outer":{"key":value}} is added to, made where it is missing. */
@@ -190,8 +198,8 @@ static int bind_path(struct cli *cli, struct create *c)
 			c->listener = -1;
 			c->path[0] = '\0';
 		} else if (c->listener < 0) {
-			status = cli_error(cli, STATUS_FAILURE, "%s: %s", c->path,
-				errno_text(c->listener));
+			status = cli_error(
+				cli, STATUS_FAILURE, "%s: %s", c->path, errno_text(c->listener));
 		}
 	} else {
 		c->listener = attach_bind(cli, sock_type(c), c->path);
