@@ -102,6 +102,7 @@ static void on_ending(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	frame_reader_clear(&channel->reader);
 	channel->in_callback = true;
 	channel->ops->closed(channel->arg, channel->err, channel->text);
 	channel->in_callback = false;
