@@ -5,7 +5,7 @@
  * A context is a datagram in the making: a buffer in which each fragment is put where it belongs,
  * and the list of ranges that have come. It is whole when the last fragment has told its length
  * and the ranges, which never overlap, add up to it. Buffers come in two sizes, so that 64 small
- * datagrams or 16 of the largest fit the bound. A context that went wrong gives its buffer back
+ * datagrams or 15 of the largest fit the bound. A context that went wrong gives its buffer back
  * but stays until its time is up, to swallow what is still on its way.
  */
 #include "dataplane/stack/fragment.h"
@@ -19,7 +19,7 @@
 #define BYTES_MAX (1u << 20)
 #define LIFETIME_MS 15000
 #define RANGES_MAX 256 /* fragments a datagram; an MTU of 576 makes 119 of the longest */
-#define BUFFER_SMALL 16384u
+#define BUFFER_SMALL 15360u /* with their ranges, 64 fit */
 #define BUFFER_LARGE 65536u
 #define L4_MAX (65535 - IP4_HLEN)
 #define IP4_HLEN_MAX 60

@@ -36,6 +36,8 @@ int udp_io_init(struct udp_io *io, struct loop *loop, struct link *link, struct 
 
 void udp_io_clear(struct udp_io *io)
 {
+	if (io->flush.run)
+		loop_remove_hook(io->loop, &io->flush);
 	free(io->arena);
 	udp_batch_free(io->batch);
 	io->arena = NULL;
