@@ -37,6 +37,7 @@ struct forward {
 	char id[FORWARD_ID_LEN];
 	int fd;          /* ours; -1 where it is not bound */
 	char error[160]; /* why not, or "" */
+	bool in_worker;  /* scratch of an adoption: the worker had it already */
 };
 
 /* Reads a Forward document at `path` of its request. `stored` allows for what only the store says.

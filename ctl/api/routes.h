@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/* The API's table of routes, and the handlers that it names, one file a resource. */
+#ifndef CTL_API_ROUTES_H
+#define CTL_API_ROUTES_H
+
+#include "ctl/api/server.h"
+
+#include <stdbool.h>
+
+struct api_route {
+	const char *method;
+	const char *path; /* "/v1/vms/{vm}" */
+	void (*handler)(struct api_request *request);
+	bool body; /* a JSON body is wanted, and read before the handler runs */
+};
+
+/* Ends with a NULL path. */
+extern const struct api_route api_routes[];
+
+void api_version_get(struct api_request *request);
+void api_health_get(struct api_request *request);
+void api_metrics_get(struct api_request *request);
+void api_events_get(struct api_request *request);
+void api_vms_get(struct api_request *request);
+void api_vms_post(struct api_request *request);
+void api_vm_get(struct api_request *request);
+void api_vm_patch(struct api_request *request);
+void api_vm_delete(struct api_request *request);
+void api_forwards_get(struct api_request *request);
+void api_forwards_post(struct api_request *request);
+void api_forward_get(struct api_request *request);
+void api_forward_delete(struct api_request *request);
+void api_policy_get(struct api_request *request);
+void api_policy_put(struct api_request *request);
+void api_policy_check(struct api_request *request);
+void api_hosts_get(struct api_request *request);
+void api_hosts_put(struct api_request *request);
+void api_stats_get(struct api_request *request);
+void api_flows_get(struct api_request *request);
+
+#endif

@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: MIT */
+/* The HTTP server. See server.h. */
+#include "ctl/api/server.h"
+
+#include "common/log.h"
+#include "ctl/json_read.h"
+
+#include <errno.h>
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <event2/event.h>
+#include <event2/http.h>
+#include <event2/keyvalq_struct.h>
+#include <event2/listener.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+#include <unistd.h>
+
+/*
+ * A connection, from accept(2) to close(2). evhttp tells of neither, so each connection's bufferevent
+ * is a filter that filters nothing: its context is made when evhttp asks for a bufferevent for an
+ * accepted socket and freed with it.
+ */
+struct connection {
+	TAILQ_ENTRY(connection) next;
+	struct api *api;
+	struct bufferevent *bev;
+	struct event *deadline; /* for the next request to be here in full */
+	void (*closed)(void *arg);
+	void *arg;
+};
+
+struct api {
+	struct netctld *daemon;
+	struct evhttp *http;
+	struct evconnlistener *listener; /* evhttp's */
+	struct event *resume;
+	TAILQ_HEAD(, connection) connections;
+	unsigned n;
+};
+
+/* ---- connections ---- */
+
+static struct connection *find(struct api *api, struct evhttp_connection *http)
+{
+	struct bufferevent *bev = http ? evhttp_connection_get_bufferevent(http) : NULL;
+	struct connection *c;
+
+	TAILQ_FOREACH(c, &api->connections, next)
+	{
+		if (c->bev == bev)
+			return c;
+	}
+	return NULL;
+}
+
+static void on_closed(void *arg)
+{
+	struct connection *c = arg;
+	struct api *api = c->api;
+
+	TAILQ_REMOVE(&api->connections, c, next);
+	if (api->n-- == API_CONNECTIONS_MAX)
+		evconnlistener_enable(api->listener);
+	event_free(c->deadline);
+	free(c);
+}
+
+/* A request that drips in byte by byte never idles: the clock does not care. */
+static void on_deadline(evutil_socket_t fd, short what, void *arg)
+{
+	struct connection *c = arg;
+
+	(void)fd;
+	(void)what;
+	bufferevent_trigger_event(c->bev, BEV_EVENT_READING | BEV_EVENT_TIMEOUT, 0);
+}
+
+static void await_request(struct connection *c)
+{
+	static const struct timeval limit = {.tv_sec = API_TIMEOUT_S};
+
+	evtimer_add(c->deadline, &limit);
+}
+
+/* evhttp accepted a socket and wants a bufferevent for it. NULL: it makes a plain one. */
+static struct bufferevent *on_accepted(struct event_base *base, void *arg)
+{
+	struct api *api = arg;
+	struct connection *c = calloc(1, sizeof(*c));
+	struct bufferevent *socket = bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
+
+	if (c)
+		c->deadline = evtimer_new(base, on_deadline, c);
+	if (c && c->deadline && socket)
+		c->bev = bufferevent_filter_new(
+			socket, NULL, NULL, BEV_OPT_CLOSE_ON_FREE, on_closed, c);
+	if (!c || !c->bev) {
+		if (socket)
+			bufferevent_free(socket);
+		if (c && c->deadline)
+			event_free(c->deadline);
+		free(c);
+		return NULL;
+	}
+	c->api = api;
+	TAILQ_INSERT_HEAD(&api->connections, c, next);
+	if (++api->n == API_CONNECTIONS_MAX)
+		evconnlistener_disable(api->listener);
+	await_request(c);
+	return c->bev;
+}
+
+static void on_http_closed(struct evhttp_connection *http, void *arg)
+{
+	struct connection *c = arg;
+
+	(void)http;
+	if (c->closed)
+		c->closed(c->arg);
+	c->closed = NULL;
+}
+
+void api_on_close(
+	struct api *api, struct evhttp_connection *http, void (*closed)(void *arg), void *arg)
+{
+	struct connection *c = find(api, http);
+
+	if (!c)
+		return;
+	c->closed = closed;
+	c->arg = arg;
+	evhttp_connection_set_closecb(http, closed ? on_http_closed : NULL, c);
+}
+
+static void on_answered(struct evhttp_request *http, void *arg)
+{
+	struct connection *c = find(arg, evhttp_request_get_connection(http));
+
+	if (c)
+		await_request(c);
+}
+
+static void on_request(struct evhttp_request *http, void *arg)
+{
+	struct api *api = arg;
+	struct connection *c = find(api, evhttp_request_get_connection(http));
+
+	if (c)
+		evtimer_del(c->deadline);
+	evhttp_request_set_on_complete_cb(http, on_answered, api);
+	api_route(api->daemon, http);
+}
+
+/* Out of descriptors: the listener would spin. */
+static void on_accept_error(struct evconnlistener *listener, void *arg)
+{
+	static const struct timeval pause = {.tv_usec = 100000};
+	struct api *api = arg;
+
+	log_warn("api", "accept.paused", "reason=\"%s\"", errno_text(errno));
+	evconnlistener_disable(listener);
+	evtimer_add(api->resume, &pause);
+}
+
+static void on_resume(evutil_socket_t fd, short what, void *arg)
+{
+	struct api *api = arg;
+
+	(void)fd;
+	(void)what;
+	if (api->n < API_CONNECTIONS_MAX)
+		evconnlistener_enable(api->listener);
+}
+
+struct api *api_new(struct netctld *daemon, int fd)
+{
+	struct api *api = calloc(1, sizeof(*api));
+	struct evhttp_bound_socket *bound;
+
+	if (!api)
+		goto fail;
+	TAILQ_INIT(&api->connections);
+	api->daemon = daemon;
+	api->resume = evtimer_new(daemon->base, on_resume, api);
+	api->http = evhttp_new(daemon->base);
+	if (!api->resume || !api->http)
+		goto fail;
+	evhttp_set_max_body_size(api->http, API_BODY_MAX);
+	evhttp_set_max_headers_size(api->http, 32768);
+	evhttp_set_timeout(api->http, API_TIMEOUT_S);
+	evhttp_set_default_content_type(api->http, NULL);
+	evhttp_set_allowed_methods(api->http, 0xffff); /* routes.c answers 405 */
+	evhttp_set_gencb(api->http, on_request, api);
+	evhttp_set_bevcb(api->http, on_accepted, api);
+	bound = evhttp_accept_socket_with_handle(api->http, fd);
+	if (!bound)
+		goto fail;
+	api->listener = evhttp_bound_socket_get_listener(bound);
+	evconnlistener_set_error_cb(api->listener, on_accept_error);
+	return api;
+fail:
+	close(fd);
+	api_free(api);
+	return NULL;
+}
+
+void api_free(struct api *api)
+{
+	if (!api)
+		return;
+	if (api->http)
+		evhttp_free(api->http);
+	if (api->resume)
+		event_free(api->resume);
+	free(api);
+}
+
+/* ---- answers ---- */
+
+void api_done(struct api_request *request)
+{
+	for (int i = 0; i < API_PARTS_MAX; i++)
+		free(request->parts[i]);
+	if (request->query) {
+		evhttp_clear_headers(request->query);
+		free(request->query);
+	}
+	json_object_put(request->body);
+	free(request);
+}
+
+static void send_doc(struct api_request *request, int status, const char *type, struct json_object *doc)
+{
+	struct evkeyvalq *headers = evhttp_request_get_output_headers(request->http);
+	struct evbuffer *out = evhttp_request_get_output_buffer(request->http);
+
+	if (doc) {
+		evhttp_add_header(headers, "Content-Type", type);
+		evbuffer_add_printf(out, "%s\n", json_text(doc));
+	}
+	evhttp_add_header(headers, "Cache-Control", "no-store");
+	evhttp_send_reply(request->http, status, NULL, NULL);
+	json_object_put(doc);
+	api_done(request);
+}
+
+void api_reply(struct api_request *request, int status, struct json_object *doc)
+{
+	send_doc(request, status, "application/json", doc);
+}
+
+static const char *title_of(int status)
+{
+	switch (status) {
+	case 400:
+		return "Bad request";
+	case 403:
+		return "Refused";
+	case 404:
+		return "Not found";
+	case 405:
+		return "Method not allowed";
+	case 409:
+		return "Conflict";
+	case 501:
+		return "Not implemented";
+	case 503:
+		return "Not now";
+	default:
+		return "Internal error";
+	}
+}
+
+void api_problem(struct api_request *request, const struct error *err)
+{
+	struct json_object *doc = json_object_new_object();
+
+	json_put_string(doc, "type", "about:blank");
+	json_put_string(doc, "title", title_of(err->status));
+	json_put_int(doc, "status", err->status);
+	json_put_string(doc, "detail", err->text);
+	if (err->field[0])
+		json_put_string(doc, "field", err->field);
+	if (err->status >= 500)
+		log_error("api", "request.failed", "status=%d reason=\"%s\"", err->status, err->text);
+	send_doc(request, err->status, "application/problem+json", doc);
+}
+
+/* ---- questions ---- */
+
+const char *api_query(struct api_request *request, const char *name)
+{
+	return request->query ? evhttp_find_header(request->query, name) : NULL;
+}
+
+int api_query_bool(struct api_request *request, const char *name)
+{
+	const char *text = api_query(request, name);
+	struct error err;
+
+	if (!text || strcmp(text, "0") == 0 || strcmp(text, "false") == 0)
+		return 0;
+	if (strcmp(text, "1") == 0 || strcmp(text, "true") == 0)
+		return 1;
+	error_set(&err, 400, name, "\"%.32s\" is not 0 or 1", text);
+	api_problem(request, &err);
+	return -1;
+}
+
+int api_query_int(
+	struct api_request *request, const char *name, int64_t min, int64_t max, int64_t *out)
+{
+	const char *text = api_query(request, name);
+	struct error err;
+	char *end;
+	long long value;
+
+	if (!text)
+		return 0;
+	errno = 0;
+	value = strtoll(text, &end, 10);
+	if (*text && !*end && !errno && value >= min && value <= max) {
+		*out = value;
+		return 0;
+	}
+	error_set(&err, 400, name, "\"%.32s\" is not a number of %lld to %lld", text, (long long)min,
+		(long long)max);
+	api_problem(request, &err);
+	return -1;
+}
+
+struct vm *api_vm(struct api_request *request)
+{
+	struct vm *vm = vms_find(&request->daemon->vms, request->parts[0]);
+	struct error err;
+
+	if (vm)
+		return vm;
+	error_set(&err, 404, "vm", "VM %.64s is unknown", request->parts[0]);
+	api_problem(request, &err);
+	return NULL;
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The HTTP API's server: evhttp over api.sock.
+ *
+ * Bounds: API_CONNECTIONS_MAX connections (accepting pauses beyond), bodies of API_BODY_MAX bytes,
+ * API_TIMEOUT_S seconds for a request to arrive or an idle connection to say something. evhttp itself
+ * answers what is no HTTP (400), too large a body (413), and methods it does not know (501); everything
+ * else is answered by a handler of routes.c's table, at once or later.
+ *
+ * A struct api_request lives until api_reply(), api_problem() or api_done(), exactly one of which its
+ * handler must see to. The client may go away before: replies then go nowhere.
+ */
+#ifndef CTL_API_SERVER_H
+#define CTL_API_SERVER_H
+
+#include "common/error.h"
+#include "ctl/netctld.h"
+
+#include <json-c/json.h>
+#include <stddef.h>
+
+#define API_CONNECTIONS_MAX 256
+#define API_BODY_MAX (1u << 20)
+#define API_TIMEOUT_S 10
+#define API_PARTS_MAX 2
+
+struct evhttp_connection;
+struct evhttp_request;
+struct evkeyvalq;
+
+struct api_request {
+	struct netctld *daemon;
+	struct evhttp_request *http;
+	struct evkeyvalq *query;
+	char *parts[API_PARTS_MAX]; /* what {vm} and {id} of the path are, decoded */
+	struct json_object *body;   /* where the route wants one */
+};
+
+/* Begins to serve; fd is a listening socket, taken in any case. NULL without memory. */
+struct api *api_new(struct netctld *daemon, int fd);
+/* Closes all connections. */
+void api_free(struct api *api);
+
+/* doc is consumed; NULL with 204. */
+void api_reply(struct api_request *request, int status, struct json_object *doc);
+void api_problem(struct api_request *request, const struct error *err);
+/* Frees the request after the handler answered through request->http itself. */
+void api_done(struct api_request *request);
+
+/* A query parameter, or NULL. */
+const char *api_query(struct api_request *request, const char *name);
+/* "1" or "true": true; absent, "0" or "false": false. Otherwise answers 400 and returns -1. */
+int api_query_bool(struct api_request *request, const char *name);
+/* A number of min…max. 0, or -1 after a 400. */
+int api_query_int(struct api_request *request, const char *name, int64_t min, int64_t max,
+	int64_t *out);
+/* The VM that the path names, or NULL after a 404. */
+struct vm *api_vm(struct api_request *request);
+
+/* Calls back when this connection closes; closed NULL calls that off. At most one a connection. */
+void api_on_close(
+	struct api *api, struct evhttp_connection *http, void (*closed)(void *arg), void *arg);
+
+/* Inside ctl/api/: routes.c finds the handler. */
+void api_route(struct netctld *daemon, struct evhttp_request *http);
+
+#endif

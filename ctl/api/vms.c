@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: MIT */
+/* /v1/vms and /v1/vms/{vm}. */
+#include "ctl/api/routes.h"
+#include "ctl/api/waiting.h"
+
+#include "ctl/json_read.h"
+
+#include <string.h>
+
+void api_vms_get(struct api_request *request)
+{
+	struct json_object *doc = json_object_new_object(), *items = json_object_new_array();
+	struct vm *vm;
+
+	TAILQ_FOREACH(vm, &request->daemon->vms.list, next)
+		json_object_array_add(items, vm_json(vm));
+	json_object_object_add(doc, "items", items);
+	api_reply(request, 200, doc);
+}
+
+void api_vms_post(struct api_request *request)
+{
+	struct vms *vms = &request->daemon->vms;
+	struct vm_request wanted;
+	struct error err;
+	struct vm *vm;
+	int status = 200;
+
+	if (vm_request_read(vms, request->body, VM_LINK_STREAM, &wanted, &err) < 0) {
+		api_problem(request, &err);
+		return;
+	}
+	vm = vms_find(vms, wanted.config.name);
+	if (!vm || !vm_same(vm, &wanted)) {
+		vm = vm_create(vms, &wanted, false, &err);
+		status = 201;
+	}
+	vm_request_free(&wanted);
+	if (vm)
+		api_reply(request, status, vm_json(vm));
+	else
+		api_problem(request, &err);
+}
+
+void api_vm_get(struct api_request *request)
+{
+	struct vm *vm = api_vm(request);
+
+	if (vm)
+		api_reply(request, 200, vm_json(vm));
+}
+
+static void on_gone(void *arg)
+{
+	api_reply(arg, 204, NULL);
+}
+
+void api_vm_delete(struct api_request *request)
+{
+	struct vm *vm = api_vm(request);
+	struct error err;
+
+	if (vm && vm_delete(vm, on_gone, request, &err) < 0)
+		api_problem(request, &err);
+}
+
+/* What a PATCH works on: the settings and the policy, as a POST would give them. */
+static struct json_object *patched(struct vm *vm, struct json_object *patch)
+{
+	struct json_object *doc = vm_config_json(&vm->config), *merged;
+
+	json_object_object_add(doc, "policy", json_object_get(policy_doc(vm->policy)));
+	merged = json_merge_patch(doc, patch);
+	json_object_put(doc);
+	return merged;
+}
+
+/* RFC 7396 merges `{"default":…}` into a policy with a preset; the one given last is meant. */
+static void settle_policy(struct json_object *merged, struct json_object *patch)
+{
+	struct json_object *policy = NULL, *change = NULL;
+
+	if (!json_object_object_get_ex(merged, "policy", &policy) ||
+		!json_object_object_get_ex(patch, "policy", &change) ||
+		!json_object_is_type(change, json_type_object))
+		return;
+	if (json_object_object_get_ex(change, "default", NULL) &&
+		!json_object_object_get_ex(change, "preset", NULL))
+		json_object_object_del(policy, "preset");
+	else if (json_object_object_get_ex(change, "preset", NULL) &&
+		 !json_object_object_get_ex(change, "default", NULL))
+		json_object_object_del(policy, "default");
+}
+
+static int patch_policy(struct vm *vm, struct policy **policy, struct completion *wait, struct error *err)
+{
+	if (json_object_equal(policy_doc(*policy), policy_doc(vm->policy)))
+		return 0;
+	if (vm_set_policy(vm, *policy, false, wait, err) < 0)
+		return -1;
+	*policy = NULL;
+	return 0;
+}
+
+void api_vm_patch(struct api_request *request)
+{
+	static const char *const fields[] = {
+		"name", "link", "net", "dns", "host_access", "ttl", "policy", NULL};
+	struct vm *vm = api_vm(request);
+	struct json_object *merged;
+	struct vm_request wanted;
+	struct waiting *waiting;
+	struct error err;
+	int status;
+
+	if (!vm)
+		return;
+	if (json_only(request->body, "", fields, &err) < 0) {
+		api_problem(request, &err);
+		return;
+	}
+	merged = patched(vm, request->body);
+	settle_policy(merged, request->body);
+	status = vm_request_read(&request->daemon->vms, merged,
+		vm->config.link, &wanted, &err);
+	json_object_put(merged);
+	if (status < 0) {
+		api_problem(request, &err);
+		return;
+	}
+	waiting = waiting_new(request);
+	if (waiting && (vm_set_config(vm, &wanted.config, waiting_completion(waiting), &err) < 0 ||
+			       patch_policy(vm, &wanted.policy, waiting_completion(waiting), &err) < 0))
+		waiting_problem(waiting, &err);
+	else if (waiting)
+		waiting_reply(waiting, 200, vm_json(vm), NULL, NULL);
+	vm_request_free(&wanted);
+}

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+/* Answers that wait for a worker. See waiting.h. */
+#include "ctl/api/waiting.h"
+
+#include "ctl/completion.h"
+
+#include <stdbool.h>
+#include <stdlib.h>
+
+struct waiting {
+	struct api_request *request;
+	struct completion *completion;
+	int status;
+	struct json_object *doc;
+	void (*undo)(struct netctld *daemon, void *arg);
+	void *arg;
+	bool refused; /* the answer is err */
+	struct error err;
+};
+
+static void on_done(void *arg, int code, const char *text)
+{
+	struct waiting *waiting = arg;
+
+	if (code && !waiting->refused) {
+		if (waiting->undo)
+			waiting->undo(waiting->request->daemon, waiting->arg);
+		error_set(&waiting->err, 500, NULL, "worker: %s", text);
+		waiting->refused = true;
+	}
+	if (waiting->refused)
+		api_problem(waiting->request, &waiting->err);
+	else
+		api_reply(waiting->request, waiting->status, json_object_get(waiting->doc));
+	json_object_put(waiting->doc);
+	free(waiting->arg);
+	free(waiting);
+}
+
+struct waiting *waiting_new(struct api_request *request)
+{
+	struct waiting *waiting = calloc(1, sizeof(*waiting));
+	struct error err;
+
+	if (waiting)
+		waiting->completion = completion_new(on_done, waiting);
+	if (waiting && waiting->completion) {
+		waiting->request = request;
+		return waiting;
+	}
+	free(waiting);
+	error_set(&err, 500, NULL, "out of memory");
+	api_problem(request, &err);
+	return NULL;
+}
+
+struct completion *waiting_completion(struct waiting *waiting)
+{
+	return waiting->completion;
+}
+
+void waiting_reply(struct waiting *waiting, int status, struct json_object *doc,
+	void (*undo)(struct netctld *daemon, void *arg), void *arg)
+{
+	waiting->status = status;
+	waiting->doc = doc;
+	waiting->undo = undo;
+	waiting->arg = arg;
+	completion_close(waiting->completion);
+}
+
+void waiting_problem(struct waiting *waiting, const struct error *err)
+{
+	waiting->err = *err;
+	waiting->refused = true;
+	completion_close(waiting->completion);
+}

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * An answer that waits for a worker: after the change is in the store and sent, before the client is
+ * told, so that what was answered is in force.
+ */
+#ifndef CTL_API_WAITING_H
+#define CTL_API_WAITING_H
+
+#include "ctl/api/server.h"
+
+struct waiting;
+
+/* Answers `status` with doc (consumed; may be NULL) once `wait` is done, or 500 where the worker could
+ * not do it. NULL without memory, after a 500. */
+struct waiting *waiting_new(struct api_request *request);
+struct completion *waiting_completion(struct waiting *waiting);
+/* The change is made: answers when nothing is outstanding. undo (may be NULL) is called first where
+ * the worker refused; it gets arg, which free(3) frees afterwards. */
+void waiting_reply(struct waiting *waiting, int status, struct json_object *doc,
+	void (*undo)(struct netctld *daemon, void *arg), void *arg);
+/* The change was not made. */
+void waiting_problem(struct waiting *waiting, const struct error *err);
+
+#endif

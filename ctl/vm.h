@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The VMs that netctld knows, and what it does for each.
+ *
+ *	vm.c          the set: create, find, change, delete
+ *	vm_json.c     the VM's document
+ *	vm_restore.c  the set from the store, at start
+ *	vm_link.c     the socket at which a VMM finds its NIC
+ *	vm_forward.c  a VM's forwards and their listening sockets
+ *	vm_worker.c   what the VM's worker is told, and what it tells
+ *	vm_adopt.c    a worker that outlived the netctld before us
+ *
+ * State, as the API names it:
+ *
+ *	            LinkChanged up                    no worker can be started, or
+ *	waiting ◄────────────────────► running        the link's socket cannot be bound
+ *	       LinkChanged down, worker gone               ► failed, until it can
+ *
+ * A worker is wanted as soon as there is something for it to hold: a link's listener, a NIC or a
+ * forward; and kept until the VM goes. (It could wait for the VMM, but forwards are to be accepted
+ * before that, an idle one costs a few MiB, and a worker that cannot be started should show at
+ * `vm create` rather than when the guest boots.)
+ *
+ * What netctld keeps of a worker's: duplicates of each socket it handed over (link listener, NIC,
+ * forwards), the flow memory, the lease, the guest's MAC and the last names. A respawned worker gets
+ * them all. Of a stream link's connection it keeps none: bytes of half a frame died with the worker.
+ *
+ * One thread, the event loop of struct vms. Changes are in the store before a function returns 0; what
+ * is still on its way to the worker is counted by a struct completion.
+ */
+#ifndef CTL_VM_H
+#define CTL_VM_H
+
+#include "common/error.h"
+#include "ctl/completion.h"
+#include "ctl/events.h"
+#include "ctl/forward.h"
+#include "ctl/hosts.h"
+#include "ctl/policy.h"
+#include "ctl/refusals.h"
+#include "ctl/store/store.h"
+#include "ctl/supervisor.h"
+#include "ctl/vm_config.h"
+
+#include <json-c/json.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+struct event;
+struct event_base;
+struct vms;
+
+#define VM_NAMES_KEPT 4096 /* of the name log, for a worker's successor */
+
+struct vm {
+	TAILQ_ENTRY(vm) next; /* by name */
+	struct vms *vms;
+	struct vm_config config;
+	struct policy *policy;
+	uint8_t *table; /* the policy, compiled */
+	size_t table_len;
+	struct hosts *hosts;
+	TAILQ_HEAD(forward_list, forward) forwards;
+	size_t n_forwards;
+	bool ephemeral; /* not in the store */
+	const void *owner; /* of an ephemeral VM: its attach connection */
+	int64_t created_ms;
+
+	/* the guest, as its worker tells */
+	bool mac_known;
+	struct mac mac;
+	bool has_lease;
+	struct worker_lease lease;
+	bool guest_dirty; /* mac and lease are newer than the store's */
+	bool lease_new;   /* and the lease has no event yet */
+	struct worker_name *names; /* the newest VM_NAMES_KEPT, a ring; NULL while there are none */
+	size_t n_names;
+	size_t names_at;
+	struct refusals refusals;
+
+	/* the link */
+	int listener;      /* stream: listening socket, or -1 */
+	int bound;         /* dgram: bound socket, or -1; it is the NIC once peer is known */
+	bool bound_peer;   /* dgram: connected to its peer */
+	struct event *peek; /* dgram: the first datagram of a peer */
+	int nic;           /* attached by attach.sock, or -1 */
+	enum worker_link_kind nic_kind;
+	bool link_up;
+	char link_error[160]; /* why the socket could not be bound, or "" */
+	struct event *ttl;
+
+	/* the worker */
+	struct supervised *slot;
+	bool configured; /* the live worker had its Configure, so changes are to be sent */
+	bool adopting;   /* its Description or Forwards are on their way */
+	bool settled;    /* sockets were bound, or found in an adopted worker */
+	int flow_memory; /* -1 until the first worker */
+	bool flows_dead; /* flow_memory holds a dead worker's flows */
+	char sandbox[16];
+	char failure[256]; /* why no worker can be started, or "" */
+};
+
+struct vms {
+	TAILQ_HEAD(vm_list, vm) list;
+	size_t n;
+	struct event_base *base;
+	struct store *store;
+	struct events *events;
+	struct supervisor *supervisor;
+	const char *runtime_dir;
+	gid_t group; /* of the links' sockets, or (gid_t)-1 */
+	struct prefix *own; /* the host's interfaces' addresses */
+	size_t n_own;
+	struct endpoint upstreams[VM_UPSTREAMS_MAX]; /* the host's resolv.conf */
+	size_t n_upstreams;
+	struct event *housekeeping; /* each second: guests to the store, refusals, sockets to retry */
+	unsigned ticks;
+};
+
+/* ---- the set ---- */
+
+/* Everything that a POST may say. */
+struct vm_request {
+	struct vm_config config;
+	struct policy *policy; /* owned until taken */
+	struct hosts *hosts;   /* NULL: none */
+	struct forward_spec *forwards;
+	size_t n_forwards;
+};
+
+void vms_init(struct vms *vms);
+/* Frees all VMs and closes their sockets; ends no worker, removes no path. */
+void vms_free(struct vms *vms);
+/* All VMs of the store, not settled yet. 0 or -1. */
+int vms_restore(struct vms *vms, struct error *err);
+/* Binds what no adopted worker holds. Called once the supervisor has told of its spawner. */
+void vms_settle(struct vms *vms);
+struct vm *vms_find(struct vms *vms, const char *name);
+/* Now and at each change of the host: */
+void vms_set_own_addrs(struct vms *vms, const struct prefix *own, size_t n);
+void vms_set_upstreams(struct vms *vms, const struct endpoint *upstreams, size_t n);
+
+/* Reads a POST body. 0, or -1 with nothing to free. */
+int vm_request_read(struct vms *vms, struct json_object *doc, enum vm_link link_default,
+	struct vm_request *request, struct error *err);
+void vm_request_free(struct vm_request *request);
+
+/* Whether `vm` is what the request asks for. */
+bool vm_same(const struct vm *vm, const struct vm_request *request);
+/* Takes policy and hosts of the request. The VM, or NULL (409 where the name is taken). */
+struct vm *vm_create(struct vms *vms, struct vm_request *request, bool ephemeral,
+	struct error *err);
+/* Forgets the VM at once; gone (may be NULL) is called when its ports and paths are free again. */
+int vm_delete(struct vm *vm, void (*gone)(void *arg), void *arg, struct error *err);
+struct json_object *vm_json(struct vm *vm);
+const char *vm_state(const struct vm *vm);
+struct json_object *vm_lease_json(const struct vm *vm); /* or NULL */
+
+/* Each takes what it is given on success only, and counts what is on its way in `wait`. */
+int vm_set_config(struct vm *vm, const struct vm_config *config, struct completion *wait,
+	struct error *err);
+int vm_set_policy(struct vm *vm, struct policy *policy, bool cut_existing, struct completion *wait,
+	struct error *err);
+int vm_set_hosts(struct vm *vm, struct hosts *hosts, struct completion *wait, struct error *err);
+
+/* ---- parts of these, for vm_restore.c ---- */
+
+struct vm *vm_new(struct vms *vms, const struct vm_config *config);
+void vm_free(struct vm *vm);
+void vms_insert(struct vms *vms, struct vm *vm);
+int vm_slot(struct vm *vm, struct error *err);
+int vm_take_policy(struct vm *vm, struct policy *policy, const char *path, struct error *err);
+int vm_guest_store(struct vm *vm, struct error *err);
+/* Binds what this VM should have and has not; again and again until it can. */
+void vm_settle(struct vm *vm, bool first);
+
+/* ---- forwards (vm_forward.c) ---- */
+
+struct forward *vm_forward_find(struct vm *vm, const char *id);
+/*
+ * Adds all of them or none; handed_fd (with n 1) is the socket of a forward by attach, taken on
+ * success, else -1. made[i] (may be NULL) becomes the forward of specs[i], is_new[i] says whether it
+ * was made now. Errors name "path[i].listen", or "listen" where path is NULL.
+ */
+int vm_forwards_add(struct vm *vm, const struct forward_spec *specs, size_t n, const char *path,
+	int handed_fd, struct forward **made, bool *is_new, struct completion *wait,
+	struct error *err);
+/* Its first half: sockets, but neither store nor worker. */
+int vm_forwards_prepare(struct vm *vm, const struct forward_spec *specs, size_t n,
+	const char *path, int handed_fd, struct forward **made, bool *is_new, struct error *err);
+int vm_forward_store(struct vm *vm, const struct forward *forward, struct error *err);
+/* Removes the forward; its port is free when wait is done. */
+int vm_forward_delete(
+	struct vm *vm, struct forward *forward, struct completion *wait, struct error *err);
+/* Binds the sockets of forwards that have none; `first` tells of each that fails. */
+void vm_forwards_bind(struct vm *vm, bool first);
+void vm_forward_push(struct vm *vm, struct forward *forward, struct completion *wait);
+
+/* ---- the link (vm_link.c) ---- */
+
+/* Binds the path of a stream or dgram link unless that is done, or not ours to do. */
+int vm_link_open(struct vm *vm, struct error *err);
+/* Closes the sockets; `remove` also removes the path and the VM's directory. */
+void vm_link_close(struct vm *vm, bool remove);
+/* A NIC, or a listening (stream) or bound (dgram) socket, handed over. Takes fd on success. */
+int vm_link_attach(struct vm *vm, enum worker_link_kind kind, int fd, struct completion *wait,
+	struct error *err);
+int vm_link_listen(struct vm *vm, enum vm_link kind, const char *path, int fd,
+	struct completion *wait, struct error *err);
+void vm_link_push(struct vm *vm, struct completion *wait);
+/* The worker's word that the peer of the dgram socket is gone: the next one is awaited. */
+void vm_link_returned(struct vm *vm);
+void vm_link_changed(struct vm *vm, bool up);
+/* The worker is gone, and what was half said on its link with it. */
+void vm_link_orphaned(struct vm *vm);
+/* Sockets out of an adopted worker; each is taken (set to -1) where it is what this VM should have. */
+void vm_link_adopt(struct vm *vm, enum worker_link_kind kind, int *listener, int *connected);
+/* Restarts the clock of --ttl. */
+void vm_ttl_start(struct vm *vm);
+
+/* ---- the worker (vm_worker.c, vm_adopt.c) ---- */
+
+/* Has a worker where it needs one. */
+void vm_worker_want(struct vm *vm);
+/* The client of a worker that takes changes, or NULL. */
+struct worker_client *vm_worker(struct vm *vm);
+void vm_worker_policy(struct vm *vm, bool cut_existing, struct completion *wait);
+void vm_worker_hosts(struct vm *vm, struct completion *wait);
+void vm_worker_dns(struct vm *vm, struct completion *wait);
+void vm_worker_configure(struct vm *vm, struct worker_client *client);
+void vm_adopt(struct vm *vm, struct worker_client *client);
+extern const struct supervised_ops vm_worker_ops;
+
+/* An event about this VM; data is consumed. */
+void vm_event(struct vm *vm, const char *type, struct json_object *data);
+/* {"reason":text} */
+struct json_object *vm_event_reason(const char *text);
+
+#endif
