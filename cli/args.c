@@ -30,14 +30,15 @@ static const struct option *by_letter(const struct option *list, char letter)
 	return NULL;
 }
 
-int args_output(struct cli *cli, const char *word)
+static int take_output(struct cli *cli, const char *value)
 {
-	if (!strcmp(word, "json"))
+	if (value && !strcmp(value, "json"))
 		cli->output = OUTPUT_JSON;
-	else if (!strcmp(word, "table"))
+	else if (value && !strcmp(value, "table"))
 		cli->output = OUTPUT_TABLE;
 	else
-		return cli_usage_error(cli, "-o %s: the outputs are json and table", word);
+		return cli_usage_error(
+			cli, "-o %s: the outputs are json and table", value ? value : "");
 	return 0;
 }
 
@@ -64,7 +65,7 @@ static int took(struct cli *cli, struct args *out, const struct option *option, 
 		cli->socket_told = true;
 		return 0;
 	case ARG_OUTPUT:
-		return args_output(cli, value);
+		return take_output(cli, value);
 	case ARG_HELP:
 		*help = true;
 		return 0;

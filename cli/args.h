@@ -15,9 +15,6 @@ int args_parse(struct cli *cli, const struct command *command, int argc, char **
 	struct args *out, bool *help);
 void args_free(struct args *args);
 
-/* -o's word. Returns 0 or STATUS_USAGE with the message printed. */
-int args_output(struct cli *cli, const char *word);
-
 /* The last value given for the option, or NULL; whether it was given at all. */
 const char *args_value(const struct args *args, char id);
 bool args_has(const struct args *args, char id);

@@ -226,10 +226,11 @@ static int take_global(struct cli *cli, int argc, char **argv, int *status)
 int cli_main(const struct noun *const *nouns, int argc, char **argv)
 {
 	struct cli cli = {.nouns = nouns, .socket = getenv("NETCTL_SOCKET")};
+	const char *term = getenv("TERM");
 	int status = 0, used;
 
-	cli.colour = isatty(STDOUT_FILENO) && !getenv("NO_COLOR") &&
-		strcmp(getenv("TERM") ? getenv("TERM") : "dumb", "dumb") != 0;
+	cli.colour = isatty(STDOUT_FILENO) && !getenv("NO_COLOR") && term &&
+		strcmp(term, "dumb") != 0;
 	if (cli.socket && !*cli.socket)
 		cli.socket = NULL;
 	if (argc < 1)

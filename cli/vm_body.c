@@ -178,7 +178,7 @@ static struct json_object *link_of(struct json_object *body)
 int vm_body_option(const struct cli *cli, struct json_object *body, struct forwards *forwards,
 	const struct given *given)
 {
-	struct json_object *policy;
+	struct json_object *policy = NULL;
 	long mtu;
 	int status;
 

@@ -21,7 +21,7 @@ enum {
 
 #define OPTION_MTU                                                                                 \
 	{                                                                                          \
-		OPT_MTU, 0, "mtu", "N", "the link's MTU (576 to 65520)"                             \
+		OPT_MTU, 0, "mtu", "N", "the link's MTU (576 to 65520)"                            \
 	}
 #define OPTION_POLICY                                                                              \
 	{                                                                                          \
