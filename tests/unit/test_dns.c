@@ -84,7 +84,7 @@ static void send_wrong(
 static void stub_udp(evutil_socket_t fd, short what, void *arg)
 {
 	struct stub *s = arg;
-	struct sockaddr_in from;
+	struct sockaddr_in from = {0};
 	socklen_t from_len = sizeof(from);
 	uint8_t buf[4096];
 	ssize_t n = recvfrom(

@@ -236,7 +236,7 @@ static void fill_backlog(uint16_t port, int fds[8])
 	sin.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	for (int i = 0; i < 8; i++) {
 		fds[i] = os_socket(AF_INET, SOCK_STREAM, 0, true);
-		connect(fds[i], (struct sockaddr *)&sin, sizeof(sin));
+		(void)connect(fds[i], (struct sockaddr *)&sin, sizeof(sin));
 	}
 	usleep(20000);
 }
