@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: MIT
+# bash completion for netctl(1).
+
+_netctl_vms() {
+	netctl vm list 2>/dev/null | awk 'NR > 1 { print $1 }'
+}
+
+_netctl_forwards() {
+	netctl forward list "$1" 2>/dev/null | awk 'NR > 1 { print $2 }'
+}
+
+_netctl_words() {
+	mapfile -t COMPREPLY < <(compgen -W "$1" -- "$cur")
+}
+
+_netctl() {
+	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
+	local noun= verb= i word words=() create run
+	create='--link --mtu --subnet --mac --dns --ephemeral --ttl --policy --host-access --forward'
+	run='--mtu --policy --host-access --forward --map-root --help'
+	COMPREPLY=()
+
+	for ((i = 1; i < COMP_CWORD; i++)); do
+		word=${COMP_WORDS[i]}
+		case $word in
+		-s | -o | --socket | --output) ((i++)) ;;
+		--) [[ ${words[0]} == run ]] && words+=("$word") && break ;;
+		-*) ;;
+		*)
+			# The command of run is completed as one.
+			if [[ ${words[0]} == run && ${COMP_WORDS[i - 1]} != --@(mtu|policy|forward) ]]; then
+				words+=("$word")
+				break
+			fi
+			[[ ${COMP_WORDS[i - 1]} == --@(mtu|policy|forward|link|subnet|mac|dns|ttl|name|since) ]] ||
+				words+=("$word")
+			;;
+		esac
+	done
+	noun=${words[0]-} verb=${words[1]-}
+
+	if [[ $noun == run && -n $verb ]]; then
+		[[ $verb == -- ]] && ((i++))
+		if declare -F _command_offset >/dev/null; then
+			_command_offset "$i"
+		else
+			mapfile -t COMPREPLY < <(compgen -c -f -- "$cur")
+		fi
+		return
+	fi
+	case $prev in
+	-o | --output) _netctl_words 'json table'; return ;;
+	-s | --socket) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+	--link) _netctl_words 'stream dgram attach none'; return ;;
+	--policy) mapfile -t COMPREPLY < <(compgen -W 'open public none' -f -- "$cur"); return ;;
+	--mtu | --subnet | --mac | --dns | --ttl | --forward | --name | --since) return ;;
+	esac
+	if [[ -z $noun ]]; then
+		_netctl_words 'run vm forward policy hosts stats flows events health version
+			-s -o --help --version'
+		return
+	fi
+	case $noun in
+	run) _netctl_words "$run --" ;;
+	stats | flows) [[ -n $verb ]] || _netctl_words "$(_netctl_vms) --help" ;;
+	events) _netctl_words '-f --follow --since --help' ;;
+	health | version) _netctl_words '--help' ;;
+	vm | forward | policy | hosts) _netctl_verb ;;
+	esac
+}
+
+_netctl_verb() {
+	if [[ -z $verb ]]; then
+		case $noun in
+		vm) _netctl_words 'create list show delete --help' ;;
+		forward) _netctl_words 'add list delete --help' ;;
+		policy) _netctl_words 'show set allow deny check --help' ;;
+		hosts) _netctl_words 'set list --help' ;;
+		esac
+		return
+	fi
+	case "$noun $verb ${#words[@]}" in
+	'vm create '*) _netctl_words "$create --help" ;;
+	'vm list '*) _netctl_words '--help' ;;
+	*' 2') _netctl_words "$(_netctl_vms) --help" ;;
+	'forward delete 3') _netctl_words "$(_netctl_forwards "${words[2]}")" ;;
+	'forward add '*) _netctl_words '--snat --name --help' ;;
+	'policy set 3') mapfile -t COMPREPLY < <(compgen -W 'open public none' -f -- "$cur") ;;
+	'policy allow 3' | 'policy deny 3') _netctl_words 'any' ;;
+	esac
+}
+
+complete -F _netctl netctl

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: MIT
+# fish completion for netctl(1).
+
+function __netctl_vms
+    netctl vm list 2>/dev/null | awk 'NR > 1 { print $1 }'
+end
+
+function __netctl_forwards
+    set -l words (commandline -opc)
+    netctl forward list $words[4] 2>/dev/null | awk 'NR > 1 { print $2 }'
+end
+
+function __netctl_is
+    set -l words (commandline -opc)
+    for i in (seq (count $argv))
+        test "$words[(math $i + 1)]" = "$argv[$i]"; or return 1
+    end
+end
+
+function __netctl_words
+    test (count (commandline -opc)) -eq $argv[1]
+end
+
+complete -c netctl -f
+complete -c netctl -s s -l socket -r -F -d 'The api.sock of the daemon'
+complete -c netctl -s o -l output -x -a 'json table' -d 'What to print'
+complete -c netctl -s h -l help -d 'Explain'
+complete -c netctl -n __fish_use_subcommand -s V -l version -d 'Print the version'
+
+complete -c netctl -n __fish_use_subcommand -a run -d 'Run a command in a network of its own'
+complete -c netctl -n __fish_use_subcommand -a vm -d 'VMs'
+complete -c netctl -n __fish_use_subcommand -a forward -d 'Host ports that lead to a guest'
+complete -c netctl -n __fish_use_subcommand -a policy -d 'Where a guest may go'
+complete -c netctl -n __fish_use_subcommand -a hosts -d 'Names that the guest DNS answers itself'
+complete -c netctl -n __fish_use_subcommand -a stats -d 'Counters of a VM'
+complete -c netctl -n __fish_use_subcommand -a flows -d 'Live flows of a VM'
+complete -c netctl -n __fish_use_subcommand -a events -d 'What happened'
+complete -c netctl -n __fish_use_subcommand -a health -d 'How the daemon is'
+complete -c netctl -n __fish_use_subcommand -a version -d 'Versions'
+
+complete -c netctl -n '__netctl_is vm; and __netctl_words 2' -a 'create list show delete'
+complete -c netctl -n '__netctl_is forward; and __netctl_words 2' -a 'add list delete'
+complete -c netctl -n '__netctl_is policy; and __netctl_words 2' -a 'show set allow deny check'
+complete -c netctl -n '__netctl_is hosts; and __netctl_words 2' -a 'set list'
+
+for noun in 'stats' 'flows'
+    complete -c netctl -n "__netctl_is $noun; and __netctl_words 2" -a '(__netctl_vms)'
+end
+for verb in 'vm show' 'vm delete' 'forward add' 'forward list' 'forward delete' 'policy show' \
+        'policy set' 'policy allow' 'policy deny' 'policy check' 'hosts set' 'hosts list'
+    complete -c netctl -n "__netctl_is $verb; and __netctl_words 3" -a '(__netctl_vms)'
+end
+complete -c netctl -n '__netctl_is forward delete; and __netctl_words 4' -a '(__netctl_forwards)'
+complete -c netctl -n '__netctl_is policy set; and __netctl_words 4' -F -a 'open public none'
+
+for noun in 'vm create' 'run'
+    complete -c netctl -n "__netctl_is $noun" -l mtu -x -d 'The MTU'
+    complete -c netctl -n "__netctl_is $noun" -l policy -r -F -a 'open public none' -d 'Where it may go'
+    complete -c netctl -n "__netctl_is $noun" -l host-access -d 'The gateway is the host loopback'
+    complete -c netctl -n "__netctl_is $noun" -l forward -x -d 'A forward'
+end
+complete -c netctl -n '__netctl_is vm create' -l link -x -a 'stream dgram attach none' -d 'How the VMM connects'
+complete -c netctl -n '__netctl_is vm create' -l subnet -x -d 'The network of the guest'
+complete -c netctl -n '__netctl_is vm create' -l mac -x -d 'The hardware address'
+complete -c netctl -n '__netctl_is vm create' -l dns -x -d 'A DNS server'
+complete -c netctl -n '__netctl_is vm create' -l ephemeral -d 'Stay, and delete the VM at a signal'
+complete -c netctl -n '__netctl_is vm create' -l ttl -x -d 'Delete the VM after so long without a VMM'
+complete -c netctl -n '__netctl_is forward add' -l snat -d 'From the address of the gateway'
+complete -c netctl -n '__netctl_is forward add' -l name -x -d 'A name'
+complete -c netctl -n '__netctl_is events' -s f -l follow -d 'Go on until interrupted'
+complete -c netctl -n '__netctl_is events' -l since -x -d 'Only events after this one'
+complete -c netctl -n '__netctl_is run' -l map-root -d 'COMMAND is root in a user namespace'
+complete -c netctl -n '__netctl_is run' -a '(__fish_complete_subcommand --fcs-skip=2)'
