@@ -12,15 +12,15 @@ end
 
 function __netctl_is
     set -l words (commandline -opc)
-    for i in (seq (count $argv))
-        test "$words[(math $i + 1)]" = "$argv[$i]"; or return 1
-    end
+    string match -q -- "$argv *" "$words[2..-1] "
 end
 
 function __netctl_words
     test (count (commandline -opc)) -eq $argv[1]
 end
 
+# fish has completions of its own for another program of this name.
+complete -c netctl -e
 complete -c netctl -f
 complete -c netctl -s s -l socket -r -F -d 'The api.sock of the daemon'
 complete -c netctl -s o -l output -x -a 'json table' -d 'What to print'
