@@ -44,8 +44,12 @@ static int make_directory(struct vm *vm, struct error *err)
 	char path[VM_PATH_LEN + VM_NAME_MAX];
 
 	directory_of(vm, path, sizeof(path));
-	if (mkdir(path, 0750) < 0 && errno != EEXIST)
+	if (mkdir(path, 0750) < 0) {
+		if (errno == EEXIST)
+			return 0;
 		return error_set(err, 500, NULL, "VM %s: directory %s: %s", vm->config.name, path, errno_text(errno));
+	}
+	chmod(path, 0750); /* whatever our umask */
 	if (vm->vms->group != (gid_t)-1 && chown(path, (uid_t)-1, vm->vms->group) < 0)
 		log_debug(vm->config.name, "chown.failed", "path=%s", path);
 	return 0;

@@ -12,15 +12,16 @@
 #include <event2/http.h>
 #include <event2/keyvalq_struct.h>
 #include <event2/listener.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
 #include <unistd.h>
 
 /*
- * A connection, from accept(2) to close(2). evhttp tells of neither, so each connection's bufferevent
- * is a filter that filters nothing: its context is made when evhttp asks for a bufferevent for an
- * accepted socket and freed with it.
+ * A connection, from accept(2) to close(2). evhttp tells of neither, and of the end only when a request
+ * came: so a reference to each connection's bufferevent is kept, and one whose callbacks are gone was
+ * freed by evhttp (which then closed the socket, since the bufferevent does not).
  */
 struct connection {
 	TAILQ_ENTRY(connection) next;
@@ -35,7 +36,8 @@ struct api {
 	struct netctld *daemon;
 	struct evhttp *http;
 	struct evconnlistener *listener; /* evhttp's */
-	struct event *resume;
+	struct event *resume; /* soon, while too many are connected */
+	struct event *look;   /* now and then */
 	TAILQ_HEAD(, connection) connections;
 	unsigned n;
 };
@@ -55,16 +57,34 @@ static struct connection *find(struct api *api, struct evhttp_connection *http)
 	return NULL;
 }
 
-static void on_closed(void *arg)
+static bool is_alive(const struct connection *c)
 {
-	struct connection *c = arg;
-	struct api *api = c->api;
+	bufferevent_data_cb on_read = NULL, on_write = NULL;
+	bufferevent_event_cb on_event = NULL;
+	void *arg;
 
-	TAILQ_REMOVE(&api->connections, c, next);
-	if (api->n-- == API_CONNECTIONS_MAX)
-		evconnlistener_enable(api->listener);
+	bufferevent_getcb(c->bev, &on_read, &on_write, &on_event, &arg);
+	return on_read || on_write || on_event;
+}
+
+static void forget(struct connection *c)
+{
+	TAILQ_REMOVE(&c->api->connections, c, next);
+	c->api->n--;
+	bufferevent_decref(c->bev);
 	event_free(c->deadline);
 	free(c);
+}
+
+static void forget_dead(struct api *api)
+{
+	struct connection *c, *next;
+
+	for (c = TAILQ_FIRST(&api->connections); c; c = next) {
+		next = TAILQ_NEXT(c, next);
+		if (!is_alive(c))
+			forget(c);
+	}
 }
 
 /* A request that drips in byte by byte never idles: the clock does not care. */
@@ -74,7 +94,10 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	bufferevent_trigger_event(c->bev, BEV_EVENT_READING | BEV_EVENT_TIMEOUT, 0);
+	if (is_alive(c))
+		bufferevent_trigger_event(c->bev, BEV_EVENT_READING | BEV_EVENT_TIMEOUT, 0);
+	else
+		forget(c);
 }
 
 static void await_request(struct connection *c)
@@ -84,30 +107,36 @@ static void await_request(struct connection *c)
 	evtimer_add(c->deadline, &limit);
 }
 
-/* evhttp accepted a socket and wants a bufferevent for it. NULL: it makes a plain one. */
+static void pause_accept(struct api *api)
+{
+	static const struct timeval pause = {.tv_usec = 50000};
+
+	evconnlistener_disable(api->listener);
+	evtimer_add(api->resume, &pause);
+}
+
+/* evhttp accepted a socket and wants a bufferevent for it. NULL: it makes one itself. */
 static struct bufferevent *on_accepted(struct event_base *base, void *arg)
 {
 	struct api *api = arg;
 	struct connection *c = calloc(1, sizeof(*c));
-	struct bufferevent *socket = bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
 
 	if (c)
 		c->deadline = evtimer_new(base, on_deadline, c);
-	if (c && c->deadline && socket)
-		c->bev = bufferevent_filter_new(
-			socket, NULL, NULL, BEV_OPT_CLOSE_ON_FREE, on_closed, c);
+	if (c && c->deadline)
+		c->bev = bufferevent_socket_new(base, -1, 0);
 	if (!c || !c->bev) {
-		if (socket)
-			bufferevent_free(socket);
 		if (c && c->deadline)
 			event_free(c->deadline);
 		free(c);
 		return NULL;
 	}
+	forget_dead(api);
 	c->api = api;
+	bufferevent_incref(c->bev);
 	TAILQ_INSERT_HEAD(&api->connections, c, next);
-	if (++api->n == API_CONNECTIONS_MAX)
-		evconnlistener_disable(api->listener);
+	if (++api->n >= API_CONNECTIONS_MAX)
+		pause_accept(api);
 	await_request(c);
 	return c->bev;
 }
@@ -153,15 +182,12 @@ static void on_request(struct evhttp_request *http, void *arg)
 	api_route(api->daemon, http);
 }
 
-/* Out of descriptors: the listener would spin. */
+/* Out of descriptors: the listener would spin. (arg is evhttp's, so api->look enables it again.) */
 static void on_accept_error(struct evconnlistener *listener, void *arg)
 {
-	static const struct timeval pause = {.tv_usec = 100000};
-	struct api *api = arg;
-
+	(void)arg;
 	log_warn("api", "accept.paused", "reason=\"%s\"", errno_text(errno));
 	evconnlistener_disable(listener);
-	evtimer_add(api->resume, &pause);
 }
 
 static void on_resume(evutil_socket_t fd, short what, void *arg)
@@ -170,12 +196,16 @@ static void on_resume(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	forget_dead(api);
 	if (api->n < API_CONNECTIONS_MAX)
 		evconnlistener_enable(api->listener);
+	else
+		pause_accept(api);
 }
 
 struct api *api_new(struct netctld *daemon, int fd)
 {
+	static const struct timeval often = {.tv_usec = 500000};
 	struct api *api = calloc(1, sizeof(*api));
 	struct evhttp_bound_socket *bound;
 
@@ -184,8 +214,9 @@ struct api *api_new(struct netctld *daemon, int fd)
 	TAILQ_INIT(&api->connections);
 	api->daemon = daemon;
 	api->resume = evtimer_new(daemon->base, on_resume, api);
+	api->look = event_new(daemon->base, -1, EV_PERSIST, on_resume, api);
 	api->http = evhttp_new(daemon->base);
-	if (!api->resume || !api->http)
+	if (!api->resume || !api->look || !api->http)
 		goto fail;
 	evhttp_set_max_body_size(api->http, API_BODY_MAX);
 	evhttp_set_max_headers_size(api->http, 32768);
@@ -199,6 +230,7 @@ struct api *api_new(struct netctld *daemon, int fd)
 		goto fail;
 	api->listener = evhttp_bound_socket_get_listener(bound);
 	evconnlistener_set_error_cb(api->listener, on_accept_error);
+	event_add(api->look, &often);
 	return api;
 fail:
 	close(fd);
@@ -212,8 +244,12 @@ void api_free(struct api *api)
 		return;
 	if (api->http)
 		evhttp_free(api->http);
+	while (!TAILQ_EMPTY(&api->connections))
+		forget(TAILQ_FIRST(&api->connections));
 	if (api->resume)
 		event_free(api->resume);
+	if (api->look)
+		event_free(api->look);
 	free(api);
 }
 
