@@ -230,7 +230,8 @@ static inline void rig_setup(void)
 	rig_policy(true);
 	rig.dns = dns_new(rig.loop, rig.egress, &rig.counters, &rig.net, &dns_events);
 	rig.icmp = icmp_new(rig.loop, &rig.out, &rig.net, &rig.counters, rig.egress);
-	rig.udp = udp_new(rig.loop, &rig.out, &rig.net, &rig.counters, rig.egress, rig.dns, rig.icmp);
+	rig.udp = udp_new(
+		rig.loop, &rig.out, &rig.net, &rig.counters, rig.egress, rig.dns, rig.icmp);
 	rig.arp = arp_new(&rig.out, &rig.net, &rig.counters);
 	rig.dhcp = dhcp_new(&rig.out, &rig.net, &rig.counters, &dhcp_events);
 	rig.fragments = fragments_new(rig.loop, &rig.counters);
@@ -274,7 +275,8 @@ static inline void rig_run(int ms)
 {
 	struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
 
-	ck_assert_int_eq(event_base_once(loop_base(rig.loop), -1, EV_TIMEOUT, rig_stop, NULL, &tv), 0);
+	ck_assert_int_eq(
+		event_base_once(loop_base(rig.loop), -1, EV_TIMEOUT, rig_stop, NULL, &tv), 0);
 	ck_assert_int_eq(loop_run(rig.loop), 0);
 }
 
@@ -314,7 +316,8 @@ static inline void rig_send_ip(struct rig_ip ip, const void *l4, size_t len)
 	struct ip4_hdr *h = (struct ip4_hdr *)(frame + ETH_HLEN);
 	struct addr src = rig_addr(ip.src ? ip.src : "10.0.2.15"), dst = rig_addr(ip.dst);
 
-	*eth = (struct eth_hdr){.dst = rig_gateway_mac, .src = rig_guest_mac, .type = be16(ETHERTYPE_IPV4)};
+	*eth = (struct eth_hdr){
+		.dst = rig_gateway_mac, .src = rig_guest_mac, .type = be16(ETHERTYPE_IPV4)};
 	*h = (struct ip4_hdr){
 		.version_ihl = 0x45,
 		.total_len = be16((uint16_t)(IP4_HLEN + len)),
@@ -350,8 +353,8 @@ static inline const uint8_t *rig_udp(const char *src, const char *dst, uint16_t 
 	return l4;
 }
 
-static inline void rig_send_udp(const char *dst, uint16_t sport, uint16_t dport, const void *data,
-	size_t len)
+static inline void rig_send_udp(
+	const char *dst, uint16_t sport, uint16_t dport, const void *data, size_t len)
 {
 	rig_send_ip((struct rig_ip){.dst = dst, .proto = IP_PROTO_UDP},
 		rig_udp(NULL, dst, sport, dport, data, len), UDP_HLEN + len);
@@ -382,7 +385,8 @@ static inline bool rig_read_all(void *buf, size_t len, int timeout_ms)
 
 static inline bool rig_checksum_ok(const struct rig_frame *f)
 {
-	struct addr src = addr_from_v4(be32_get(f->ip->src)), dst = addr_from_v4(be32_get(f->ip->dst));
+	struct addr src = addr_from_v4(be32_get(f->ip->src)),
+		    dst = addr_from_v4(be32_get(f->ip->dst));
 	uint64_t sum = 0;
 
 	if (csum_fold(csum_add(0, f->ip, IP4_HLEN)) != 0xffff)
@@ -460,7 +464,8 @@ static inline ssize_t rig_host_recv(int fd, void *buf, size_t room, struct endpo
 		ssize_t n = recvfrom(fd, buf, room, 0, (struct sockaddr *)&ss, &len);
 
 		if (n >= 0) {
-			ck_assert_int_eq(endpoint_from_sockaddr((struct sockaddr *)&ss, len, from), 0);
+			ck_assert_int_eq(
+				endpoint_from_sockaddr((struct sockaddr *)&ss, len, from), 0);
 			return n;
 		}
 		rig_run(2);

@@ -18,7 +18,9 @@ static struct arp_frame request(const char *sender, const char *target)
 	struct addr from = rig_addr(sender), to = rig_addr(target);
 
 	return (struct arp_frame){
-		.eth = {.dst = rig_broadcast_mac, .src = rig_guest_mac, .type = be16(ETHERTYPE_ARP)},
+		.eth = {.dst = rig_broadcast_mac,
+			.src = rig_guest_mac,
+			.type = be16(ETHERTYPE_ARP)},
 		.hardware = be16(1),
 		.protocol = be16(ETHERTYPE_IPV4),
 		.hardware_len = 6,
@@ -62,7 +64,7 @@ END_TEST
 
 START_TEST(nobody_else_is_ours)
 {
-	ask("0.0.0.0", "10.0.2.15"); /* a probe for its own address */
+	ask("0.0.0.0", "10.0.2.15");   /* a probe for its own address */
 	ask("10.0.2.15", "10.0.2.15"); /* its announcement */
 	ask("10.0.2.15", "10.0.2.7");
 	ask("10.0.2.15", "192.168.0.1");

@@ -248,7 +248,8 @@ END_TEST
 int main(void)
 {
 	Suite *suite = suite_create("fragment");
-	TCase *in = tcase_create("in"), *bounds = tcase_create("bounds"), *out = tcase_create("out");
+	TCase *in = tcase_create("in"), *bounds = tcase_create("bounds"),
+	      *out = tcase_create("out");
 
 	tcase_add_checked_fixture(in, setup, rig_teardown);
 	tcase_add_test(in, in_order);
