@@ -347,8 +347,9 @@ static void on_workers(
 			code < 0 ? text : "does not say which workers live");
 		return;
 	}
-	qsort(reply->workers->workers, reply->workers->n_workers, sizeof(*reply->workers->workers),
-		newest_first);
+	if (reply->workers->n_workers)
+		qsort(reply->workers->workers, reply->workers->n_workers,
+			sizeof(*reply->workers->workers), newest_first);
 	for (size_t i = 0; i < reply->workers->n_workers; i++)
 		meet(supervisor, reply->workers->workers[i]);
 	supervisor->adopted_once = true;
