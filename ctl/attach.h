@@ -7,7 +7,7 @@
  *
  *	{"op":"link","vm":NAME,"kind":"tap|dgram|stream","create"?:{VM}}                    + fd
  *	{"op":"listen","vm":NAME,"for":"link","kind":"stream|dgram","path":P}               + fd
- *	{"op":"listen","vm":NAME,"for":"forward","forward":{Forward}}                       + fd
+ *	{"op":"listen","vm":NAME,"for":"forward","forward":{Forward},"path"?:P}             + fd
  *	{"op":"hold","create":{VM}}
  *
  *	{"ok":true,"vm":{VM},"forward"?:{Forward}}

@@ -168,20 +168,25 @@ static int listen_link(struct attach_request *r, struct vm *vm, struct error *er
 
 static int listen_forward(struct attach_request *r, struct vm *vm, struct error *err)
 {
-	static const char *const fields[] = {"op", "vm", "for", "forward", NULL};
+	static const char *const fields[] = {"op", "vm", "for", "forward", "path", NULL};
 	struct json_object *doc = NULL;
+	const char *path = NULL;
 	struct forward_spec spec;
 	struct forward *made;
 	bool is_new;
 	int got;
 
-	if (json_only(r->line, "", fields, err) < 0 || needs_fd(r, "a listening socket", err) < 0)
+	if (json_only(r->line, "", fields, err) < 0 || needs_fd(r, "a listening socket", err) < 0 ||
+		json_get_string(r->line, "", "path", &path, err) < 0)
 		return -1;
 	got = json_get_object(r->line, "", "forward", &doc, err);
 	if (got <= 0)
 		return got < 0 ? -1 : json_missing("", "forward", err);
-	if (forward_spec_read(doc, "forward", false, &spec, err) < 0 ||
-		vm_forwards_add(vm, &spec, 1, NULL, r->fd, &made, &is_new, r->wait, err) < 0)
+	if (forward_spec_read(doc, "forward", false, &spec, err) < 0)
+		return -1;
+	if (path && strcmp(path, spec.path) != 0)
+		return error_set(err, 400, "path", "\"%.160s\" is not the forward's path", path);
+	if (vm_forwards_add(vm, &spec, 1, NULL, r->fd, &made, &is_new, r->wait, err) < 0)
 		return -1;
 	r->fd = -1;
 	answer_vm(r, vm);

@@ -170,10 +170,16 @@ struct json_object *forward_spec_json(const struct forward_spec *spec)
 
 struct json_object *forward_json(const struct forward *forward)
 {
-	struct json_object *doc = forward_spec_json(&forward->spec);
+	struct json_object *doc = json_object_new_object();
+	struct json_object *spec = forward_spec_json(&forward->spec);
 
-	json_object_object_del(doc, "handed");
 	json_put_string(doc, "id", forward->id);
+	json_object_object_foreach(spec, key, value)
+	{
+		if (strcmp(key, "handed") != 0)
+			json_object_object_add(doc, key, json_object_get(value));
+	}
+	json_object_put(spec);
 	if (forward->error[0])
 		json_put_string(doc, "error", forward->error);
 	return doc;
