@@ -19,9 +19,8 @@
 #define RECEIVE_BUFFER (1 << 20)
 #define CONTROL_ROOM 128
 
-union control {
-	struct cmsghdr align;
-	uint8_t room[CONTROL_ROOM];
+struct control {
+	_Alignas(struct cmsghdr) uint8_t room[CONTROL_ROOM];
 };
 
 struct udp_batch {
@@ -104,7 +103,7 @@ int udp_batch_recv(struct udp_batch *b, int fd, size_t max)
 		uint8_t *buf = b->buffers + n * UDP_BATCH_ROOM;
 		struct iovec iov = {buf, UDP_BATCH_ROOM};
 		struct sockaddr_storage name;
-		union control control;
+		struct control control;
 		struct msghdr msg = {
 			.msg_name = &name,
 			.msg_namelen = sizeof(name),
@@ -177,7 +176,7 @@ int udp_batch_send(
 	for (size_t i = 0; i < count; i++) {
 		struct iovec iov = {(void *)(uintptr_t)tx[i]->data, tx[i]->len};
 		struct sockaddr_storage name;
-		union control control = {0};
+		struct control control = {0};
 		struct msghdr msg = {.msg_name = &name, .msg_iov = &iov, .msg_iovlen = 1};
 		ssize_t got;
 

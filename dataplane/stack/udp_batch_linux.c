@@ -33,9 +33,8 @@
 #define GSO_BYTES 65000
 #define CONTROL_ROOM 128
 
-union control {
-	struct cmsghdr align;
-	uint8_t room[CONTROL_ROOM];
+struct control {
+	_Alignas(struct cmsghdr) uint8_t room[CONTROL_ROOM];
 };
 
 struct udp_batch {
@@ -43,7 +42,7 @@ struct udp_batch {
 	struct mmsghdr msgs[UDP_BATCH_MAX];
 	struct iovec iov[UDP_BATCH_MAX];
 	struct sockaddr_storage names[UDP_BATCH_MAX];
-	union control controls[UDP_BATCH_MAX];
+	struct control controls[UDP_BATCH_MAX];
 	struct udp_batch_rx rx[UDP_BATCH_MAX];
 };
 
@@ -177,7 +176,7 @@ const struct udp_batch_rx *udp_batch_at(const struct udp_batch *b, size_t i)
 /* A message in the making: neighbours [first, first + count) of the datagrams. */
 struct tx_group {
 	struct sockaddr_storage name;
-	union control control;
+	struct control control;
 	size_t count;
 };
 
@@ -322,18 +321,15 @@ static void read_error(const struct cmsghdr *c, struct udp_batch_error *error)
 int udp_batch_error(int fd, struct udp_batch_error *error)
 {
 	struct sockaddr_storage name;
-	union {
-		struct cmsghdr align;
-		uint8_t room[256];
-	} control;
+	_Alignas(struct cmsghdr) uint8_t control[256];
 	struct iovec iov = {error->data, sizeof(error->data)};
 	struct msghdr msg = {
 		.msg_name = &name,
 		.msg_namelen = sizeof(name),
 		.msg_iov = &iov,
 		.msg_iovlen = 1,
-		.msg_control = control.room,
-		.msg_controllen = sizeof(control.room),
+		.msg_control = control,
+		.msg_controllen = sizeof(control),
 	};
 	ssize_t got = recvmsg(fd, &msg, MSG_ERRQUEUE | MSG_DONTWAIT);
 
