@@ -226,7 +226,7 @@ static void on_client_closed(void *arg, int err, const char *text)
 	process->closed = true;
 	if (err == -EPROTO)
 		snprintf(process->text, sizeof(process->text), "broke the protocol: %s", text);
-	else if (!*process->text && strcmp(text, "connection closed") != 0)
+	else if (!*process->text && err != -ECONNRESET)
 		snprintf(process->text, sizeof(process->text), "%s", text);
 	/* It may have closed its end and live on, with all the VM's sockets. */
 	if (!process->exited)

@@ -27,8 +27,10 @@ static void on_closed(void *arg, int err, const char *text)
 	struct worker_client *client = arg;
 
 	/* A worker's last words say more than the end of its connection. */
-	if (*client->last_words)
+	if (*client->last_words) {
 		text = client->last_words;
+		err = -EPERM;
+	}
 	if (client->hooks->closed)
 		client->hooks->closed(client->arg, err, text);
 }

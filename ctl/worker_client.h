@@ -251,8 +251,8 @@ void worker_client_abort(struct worker_client *client, int err, const char *text
 struct worker_client_hooks {
 	/* The worker's Hello came and suits us; requests may be sent before, too. */
 	void (*ready)(void *arg);
-	/* Once; the connection is of no use any more. err is a negative errno (-EPROTO: the worker
-	 * broke the protocol, else it ended). The client stays to be freed. */
+	/* Once; the connection is of no use any more. err is a negative errno: -EPROTO, the
+	 * worker broke the protocol; -EPERM, it gave up and said why; else it ended. The client stays to be freed. */
 	void (*closed)(void *arg, int err, const char *text);
 };
 

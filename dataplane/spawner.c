@@ -10,9 +10,9 @@
  *
  * The end. SIGTERM, SIGINT and Shutdown stop listening, send SIGTERM to each worker, which says
  * goodbye to its guest, and kill after KILL_AFTER_MS those that still live; then exit 0. A spawner
- * that dies otherwise leaves its workers running. One that a netctld started (`owned`) also ends when
- * no netctld was connected for LONELY_MS and it has no workers, or its socket's path is gone, so that
- * none can come.
+ * that dies otherwise leaves its workers running. One that a netctld started (`owned`) also ends when no netctld is connected
+ * and it has no workers (IDLE_MS: the next netctld starts its own), or its socket's path is gone, so
+ * that none can come (LONELY_MS).
  */
 #include "dataplane/spawner.h"
 
@@ -44,7 +44,8 @@
 #define WORKERS_MAX 4096
 #define KILL_AFTER_MS 1500
 #define LONELY_MS 600000
-#define LONELY_CHECK_S 60
+#define IDLE_MS 5000
+#define LONELY_CHECK_S 5
 
 struct child {
 	LIST_ENTRY(child) link;
@@ -293,13 +294,16 @@ static bool path_gone(const struct spawner *spawner)
 static void on_lonely(evutil_socket_t fd, short what, void *arg)
 {
 	struct spawner *spawner = arg;
+	uint64_t alone = clock_ms() - spawner->alone_since;
 
 	(void)fd;
 	(void)what;
-	if (spawner->n_clients || clock_ms() - spawner->alone_since < LONELY_MS)
+	if (spawner->n_clients)
 		return;
-	if (!spawner->n_children || path_gone(spawner))
-		end(spawner, "no netctld for 10 min");
+	if (!spawner->n_children && alone >= IDLE_MS)
+		end(spawner, "no netctld and no worker");
+	else if (alone >= LONELY_MS && path_gone(spawner))
+		end(spawner, "no netctld for 10 min, and no way for one");
 }
 
 /* ---- requests ---- */
