@@ -172,7 +172,7 @@ static struct context *create(struct fragments *f, const struct packet *p)
 	struct context *c = unused(f);
 
 	if (!c) {
-		evict(f, NULL);
+		evict(f, f->done);
 		c = unused(f);
 	}
 	*c = (struct context){

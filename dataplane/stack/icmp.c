@@ -190,7 +190,8 @@ static void emit(struct icmp *icmp, const struct addr *from, const struct addr *
 	head.csum = be16(0);
 	memcpy(l4, &head, ICMP_HLEN);
 	memcpy(l4 + ICMP_HLEN, a, a_len);
-	memcpy(l4 + ICMP_HLEN + a_len, b, b_len);
+	if (b_len)
+		memcpy(l4 + ICMP_HLEN + a_len, b, b_len);
 	store_be16(
 		l4 + offsetof(struct icmp_hdr, csum), (uint16_t)~csum_fold(csum_add(0, l4, len)));
 	output_end(icmp->out, len, OUTPUT_CSUM_NONE);

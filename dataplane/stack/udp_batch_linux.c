@@ -254,11 +254,11 @@ static int send_groups(int fd, int family, const struct udp_batch_tx *const *tx,
 	size_t n = 0, at = 0;
 	int sent, datagrams = 0;
 
-	while (at < count) {
+	do {
 		groups[n].count = group_length(tx + at, count - at, gso_max);
 		fill_message(&msgs[n].msg_hdr, &groups[n], family, iov + at, tx + at);
 		at += groups[n++].count;
-	}
+	} while (at < count);
 	*first = groups[0].count;
 	sent = sendmmsg(fd, msgs, (unsigned)n, MSG_DONTWAIT | MSG_NOSIGNAL);
 	if (sent < 0)

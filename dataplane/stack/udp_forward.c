@@ -196,7 +196,7 @@ void udp_client_send(struct udp_client *client, const void *data, size_t len)
 /* The family of a UDP socket, and whether it is bound to all addresses. */
 static int look_at(int fd, bool *wildcard)
 {
-	struct sockaddr_storage ss;
+	struct sockaddr_storage ss = {0};
 	socklen_t len = sizeof(ss);
 	struct endpoint local;
 	int type = 0;
