@@ -105,7 +105,7 @@ void link_commit(struct link *link, size_t len, const struct link_meta *meta)
 	if (!link->reserved)
 		return;
 	store_be32(link->reserved, (uint32_t)body);
-	if (link->ops->fill_header)
+	if (link->header_len)
 		link->ops->fill_header(link->reserved + LINK_RECORD_HLEN, meta ? meta : &plain);
 	link->reserved = NULL;
 	link->last->tail += LINK_RECORD_HLEN + body;

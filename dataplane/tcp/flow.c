@@ -131,6 +131,7 @@ void flow_forget(struct tcp_flow *f)
 	window_ack_done(f);
 	tcp->spilled -= f->spill_len;
 	free(f->spill);
+	reorder_free(f);
 	flow_memory_clear(tcp->memory, f->entry.slot);
 	flow_table_remove(tcp->flows, &f->entry);
 	free(f);

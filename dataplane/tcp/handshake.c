@@ -19,6 +19,7 @@ static void take_options(struct tcp_flow *f, const struct segment *s)
 		theirs = 48;
 	f->mss = theirs < ours ? theirs : ours;
 	f->wscale_ok = s->wscale >= 0;
+	f->sack_ok = s->sack_ok;
 	f->snd_wscale = s->wscale >= 0 ? (uint8_t)s->wscale : 0;
 	f->rcv_nxt = s->seq + 1;
 	f->rcv_adv = f->rcv_nxt;
@@ -161,7 +162,7 @@ void handshake_accepted(struct tcp_listener *l, int fd, const struct endpoint *c
 	}
 	f->state = TCP_SYN_SENT;
 	tcp->accepting++;
-	f->wscale_ok = true;
+	f->wscale_ok = f->sack_ok = true;
 	f->rcv_nxt = f->rcv_adv = 0;
 	if (flow_connect_host(f, fd, !l->forward.unix_listener) < 0) {
 		flow_forget(f);

@@ -9,6 +9,8 @@
 #define OPTION_NOP 1
 #define OPTION_MSS 2
 #define OPTION_WSCALE 3
+#define OPTION_SACK_OK 4
+#define OPTION_SACK 5
 
 /* Unknown options are passed over (RFC 9293 section 3.2); a malformed list ends what is known. */
 static void parse_options(struct cursor c, struct segment *s)
@@ -31,6 +33,8 @@ static void parse_options(struct cursor c, struct segment *s)
 			s->mss = load_be16(body);
 		else if (kind == OPTION_WSCALE && len == 1)
 			s->wscale = (int8_t)(*body > 14 ? 14 : *body);
+		else if (kind == OPTION_SACK_OK && len == 0)
+			s->sack_ok = true;
 	}
 }
 
@@ -114,14 +118,33 @@ void segment_send_rst(struct tcp *tcp, const struct segment *s)
 	counter_inc(tcp->counters, COUNTER_TCP_RST_SENT);
 }
 
+/* Selective ACKs as an option; returns its length, a multiple of 4. */
+static size_t fill_sack(uint8_t *option, const struct sack_block *blocks, unsigned n)
+{
+	if (!n)
+		return 0;
+	option[0] = option[1] = OPTION_NOP;
+	option[2] = OPTION_SACK;
+	option[3] = (uint8_t)(2 + 8 * n);
+	for (unsigned i = 0; i < n; i++) {
+		store_be32(option + 4 + 8 * i, blocks[i].begin);
+		store_be32(option + 8 + 8 * i, blocks[i].end);
+	}
+	return 4 + 8 * (size_t)n;
+}
+
 void segment_send(struct tcp_flow *f, uint8_t flags, uint32_t seq)
 {
-	uint8_t *l4 = begin(f->tcp, &f->entry.key, TCP_HLEN);
+	struct sack_block blocks[SACK_BLOCKS_MAX];
+	unsigned n = f->reorder && f->sack_ok && !(flags & TCP_RST) ? reorder_blocks(f, blocks) : 0;
+	uint8_t *l4 = begin(f->tcp, &f->entry.key, TCP_HLEN + 4 + 8 * (size_t)n);
+	size_t hlen;
 
 	if (!l4)
 		return;
-	fill(l4, &f->entry.key, seq, f->rcv_nxt, flags, flags & TCP_RST ? 0 : window_field(f), TCP_HLEN);
-	output_end(f->tcp->out, TCP_HLEN, OUTPUT_CSUM_TCP);
+	hlen = TCP_HLEN + fill_sack(l4 + TCP_HLEN, blocks, n);
+	fill(l4, &f->entry.key, seq, f->rcv_nxt, flags, flags & TCP_RST ? 0 : window_field(f), hlen);
+	output_end(f->tcp->out, hlen, OUTPUT_CSUM_TCP);
 	if (flags & TCP_RST)
 		counter_inc(f->tcp->counters, COUNTER_TCP_RST_SENT);
 	else
@@ -130,24 +153,27 @@ void segment_send(struct tcp_flow *f, uint8_t flags, uint32_t seq)
 
 void segment_send_syn(struct tcp_flow *f, bool ack)
 {
-	size_t hlen = TCP_HLEN + (f->wscale_ok ? 8 : 4);
-	uint8_t *l4 = begin(f->tcp, &f->entry.key, hlen), *option;
+	uint8_t *l4 = begin(f->tcp, &f->entry.key, TCP_HLEN + 12), *option;
 	uint16_t mss = (uint16_t)(f->tcp->net->mtu - IP4_HLEN - TCP_HLEN);
 
 	if (!l4)
 		return;
-	fill(l4, &f->entry.key, f->isn, f->rcv_nxt, ack ? TCP_SYN | TCP_ACK : TCP_SYN, window_field(f), hlen);
 	option = l4 + TCP_HLEN;
 	option[0] = OPTION_MSS;
 	option[1] = 4;
 	store_be16(option + 2, mss);
-	if (f->wscale_ok) {
-		option[4] = OPTION_NOP;
-		option[5] = OPTION_WSCALE;
-		option[6] = 3;
-		option[7] = TCP_WSCALE;
+	option += 4;
+	if (f->sack_ok) {
+		memcpy(option, (uint8_t[]){OPTION_NOP, OPTION_NOP, OPTION_SACK_OK, 2}, 4);
+		option += 4;
 	}
-	output_end(f->tcp->out, hlen, OUTPUT_CSUM_TCP);
+	if (f->wscale_ok) {
+		memcpy(option, (uint8_t[]){OPTION_NOP, OPTION_WSCALE, 3, TCP_WSCALE}, 4);
+		option += 4;
+	}
+	fill(l4, &f->entry.key, f->isn, f->rcv_nxt, ack ? TCP_SYN | TCP_ACK : TCP_SYN, window_field(f),
+	     (size_t)(option - l4));
+	output_end(f->tcp->out, (size_t)(option - l4), OUTPUT_CSUM_TCP);
 }
 
 ssize_t segment_send_data(struct tcp_flow *f, size_t len, bool again)

@@ -275,9 +275,56 @@ static bool input_fin(struct tcp_flow *f)
 {
 	f->guest_fin = true;
 	f->rcv_nxt++;
+	reorder_free(f);
 	window_ack_owed(f, TCP_ACK_SOON);
 	timer_arm(loop_wheel(f->tcp->loop), &f->idle_timer, TCP_HALF_CLOSED_MS);
 	return end_of_guest(f);
+}
+
+/* What waited for this segment, and has become in order by it. False where the flow is gone. */
+static bool accept_reordered(struct tcp_flow *f)
+{
+	const uint8_t *data;
+	uint32_t len;
+
+	while (reorder_next(f, &data, &len)) {
+		uint32_t before = f->rcv_nxt;
+
+		if (!accept_data(f, data, len))
+			return false;
+		if (f->rcv_nxt == before) /* no room to spill; the guest sends it again */
+			break;
+		/* It fills a gap: at once (RFC 5681 section 4.2). */
+		window_ack_owed(f, TCP_ACK_SOON);
+	}
+	return true;
+}
+
+/* Payload and FIN of an acceptable segment, after its ACK. False where the flow is gone. */
+static bool input_payload(struct tcp_flow *f, struct segment *s)
+{
+	uint32_t end;
+
+	if (!trim(f, s)) {
+		window_ack_owed(f, TCP_ACK_SOON);
+		return true;
+	}
+	if (s->seq != f->rcv_nxt) {
+		/* A gap: each such segment draws its own duplicate ACK (RFC 5681 section 4.2). */
+		counter_inc(f->tcp->counters, COUNTER_TCP_OUT_OF_ORDER);
+		if (!f->guest_fin)
+			reorder_put(f, s->seq, s->data, s->len);
+		segment_send(f, TCP_ACK, f->snd_nxt);
+		return true;
+	}
+	end = s->seq + s->len;
+	if (s->len && !f->guest_fin && !accept_data(f, s->data, s->len))
+		return false;
+	if (f->reorder && !accept_reordered(f))
+		return false;
+	if (s->flags & TCP_FIN && f->rcv_nxt == end && !f->guest_fin)
+		return input_fin(f);
+	return true;
 }
 
 void splice_input(struct tcp_flow *f, const struct segment *received)
@@ -306,21 +353,7 @@ void splice_input(struct tcp_flow *f, const struct segment *received)
 	}
 	if (!window_ack_input(f, &s))
 		return;
-	if (s.len || s.flags & TCP_FIN || s.seq != f->rcv_nxt) {
-		if (!trim(f, &s)) {
-			window_ack_owed(f, TCP_ACK_SOON);
-		} else if (s.seq != f->rcv_nxt) {
-			/* A gap: each such segment draws its own duplicate ACK (RFC 5681 section 4.2). */
-			counter_inc(f->tcp->counters, COUNTER_TCP_OUT_OF_ORDER);
-			segment_send(f, TCP_ACK, f->snd_nxt);
-		} else {
-			uint32_t end = s.seq + s.len;
-
-			if (s.len && !f->guest_fin && !accept_data(f, s.data, s.len))
-				return;
-			if (s.flags & TCP_FIN && f->rcv_nxt == end && !f->guest_fin && !input_fin(f))
-				return;
-		}
-	}
+	if ((s.len || s.flags & TCP_FIN || s.seq != f->rcv_nxt) && !input_payload(f, &s))
+		return;
 	splice_finish(f);
 }

@@ -9,7 +9,7 @@
  * as well, since we hold it now; its size is bounded by the window that we had advertised. While
  * anything is spilled the window's right edge stands still, so the guest runs into it; when the
  * socket is writable again the spill goes first and the window opens. A segment out of order is
- * answered by a duplicate ACK and dropped: the guest has it still.
+ * kept aside, within bounds, and answered by a duplicate ACK that says so (reorder.c).
  *
  * Host to guest. Bytes are peeked from the host socket straight into an outgoing frame and
  * consumed there when the guest acknowledges them; until then they are the socket's, and a
@@ -98,6 +98,7 @@ struct tcp_flow {
 	struct tcp_flow *ack_next, **ack_prev; /* in one of tcp's two lists of ACKs owed */
 	uint8_t *spill;          /* spill_len bytes acknowledged, not yet written */
 	size_t spill_len, spill_at;
+	struct reorder *reorder; /* segments beyond a gap; NULL where there is none */
 	uint64_t born, active;   /* ms */
 	uint64_t acked_at;       /* ms: the guest last acknowledged something new, or nothing is due */
 	uint64_t tx_bytes, rx_bytes; /* from the guest, to the guest */
@@ -113,6 +114,7 @@ struct tcp_flow {
 	uint8_t tries;           /* of the handshake, or doublings of the RTO */
 	uint8_t dup_acks;
 	bool wscale_ok;          /* both sides sent the option */
+	bool sack_ok;            /* the guest takes selective ACKs */
 	bool inbound : 1;
 	bool guest_fin : 1, host_shut : 1, host_eof : 1, fin_sent : 1;
 	bool readable : 1;       /* the host socket may have more (or its end) */
@@ -174,6 +176,7 @@ struct segment {
 	uint8_t flags;
 	uint16_t mss;        /* of the option, 0: none */
 	int8_t wscale;       /* of the option, -1: none */
+	bool sack_ok;        /* SACK-permitted */
 	const struct packet *packet;
 };
 
@@ -207,6 +210,17 @@ void segment_send_syn(struct tcp_flow *f, bool ack);
 /* Peeks up to len bytes, `again` from snd_una on, into a segment. What host_side_peek() gives;
  * -ENOBUFS where the link had no room. */
 ssize_t segment_send_data(struct tcp_flow *f, size_t len, bool again);
+
+/* reorder.c: segments beyond a gap */
+#define SACK_BLOCKS_MAX 4
+struct sack_block {
+	uint32_t begin, end; /* [begin, end) */
+};
+void reorder_put(struct tcp_flow *f, uint32_t seq, const uint8_t *data, uint32_t len);
+/* What has become in order now; it goes away once rcv_nxt has moved past it. */
+bool reorder_next(struct tcp_flow *f, const uint8_t **data, uint32_t *len);
+unsigned reorder_blocks(const struct tcp_flow *f, struct sack_block blocks[SACK_BLOCKS_MAX]);
+void reorder_free(struct tcp_flow *f);
 
 /* flow.c: the life of a flow */
 struct tcp_flow *flow_new(struct tcp *tcp, const struct flow_key *key, bool inbound);
