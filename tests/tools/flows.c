@@ -79,7 +79,7 @@ static int new_socket(void)
 
 static int open_listener(const struct sockaddr_in *at)
 {
-	struct sockaddr_in bound;
+	struct sockaddr_in bound = {0};
 	socklen_t len = sizeof(bound);
 	int fd = new_socket(), one = 1;
 

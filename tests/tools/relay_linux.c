@@ -93,7 +93,9 @@ static int open_tap(const char *name, bool header)
 
 	if (header)
 		ifr.ifr_flags |= IFF_VNET_HDR;
-	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", name);
+	if (strlen(name) >= sizeof(ifr.ifr_name))
+		die("name too long", name);
+	strcpy(ifr.ifr_name, name);
 	if (fd < 0 || ioctl(fd, TUNSETIFF, &ifr) < 0)
 		die("cannot make the tap", name);
 	if (header && ioctl(fd, TUNSETOFFLOAD, TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6) < 0)
@@ -126,7 +128,9 @@ static int open_unix(const char *path, bool listening)
 	struct sockaddr_un at = {.sun_family = AF_UNIX};
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-	snprintf(at.sun_path, sizeof(at.sun_path), "%s", path);
+	if (strlen(path) >= sizeof(at.sun_path))
+		die("path too long", path);
+	strcpy(at.sun_path, path);
 	if (listening) {
 		unlink(path);
 		if (bind(fd, (struct sockaddr *)&at, sizeof(at)) < 0 || listen(fd, 1) < 0)
