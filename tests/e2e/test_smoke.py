@@ -144,6 +144,6 @@ def test_run_without_daemon(tmp_path):
 def test_unknown_vm_is_named(daemon):
     with pytest.raises(NetctlError) as failure:
         daemon.netctl("vm", "show", "nobody")
-    assert failure.value.status == 1 or failure.value.status == 2
+    assert failure.value.status > 0
     assert "nobody" in failure.value.text
     assert len(failure.value.text.strip().splitlines()) == 1
