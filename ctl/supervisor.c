@@ -170,7 +170,7 @@ static void process_settle(struct process *process)
 	if (process->closed && (process->exited || !process->known))
 		process_finish(process);
 	else
-		timer_set(process->timer, SETTLE_MS);
+		timer_set(process->timer, process->slot ? SETTLE_MS : GOODBYE_MS);
 }
 
 static void on_patience(evutil_socket_t fd, short what, void *arg)
@@ -183,12 +183,19 @@ static void on_patience(evutil_socket_t fd, short what, void *arg)
 		process_gone(process);
 		return;
 	}
-	if (process->closed || process->exited) {
-		/* The other sign of its end does not come. */
-		if (process->closed)
-			process_finish(process);
-		else
-			worker_client_abort(process->client, -ECONNRESET, "exited");
+	if (process->exited) {
+		worker_client_abort(process->client, -ECONNRESET, "exited");
+		return;
+	}
+	if (process->closed && (process->killed || !process->known)) {
+		process_finish(process);
+		return;
+	}
+	process->killed = true;
+	if (process->closed) {
+		/* It closed its end, but may live on with all the VM's sockets. */
+		spawner_kill(process);
+		process_settle(process);
 		return;
 	}
 	if (process->slot)
@@ -228,9 +235,10 @@ static void on_client_closed(void *arg, int err, const char *text)
 		snprintf(process->text, sizeof(process->text), "broke the protocol: %s", text);
 	else if (!*process->text && err != -ECONNRESET)
 		snprintf(process->text, sizeof(process->text), "%s", text);
-	/* It may have closed its end and live on, with all the VM's sockets. */
-	if (!process->exited)
+	if (err == -EPROTO && !process->exited) {
+		process->killed = true;
 		spawner_kill(process);
+	}
 	process_settle(process);
 }
 

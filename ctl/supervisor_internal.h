@@ -31,6 +31,7 @@ struct process {
 	bool ready;  /* its Hello came */
 	bool closed; /* its control connection ended */
 	bool exited; /* the spawner told of its end */
+	bool killed; /* we asked for that */
 	int code;
 	char text[256]; /* why it ended, as far as known */
 	void (*gone)(void *arg);
