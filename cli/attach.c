@@ -217,7 +217,6 @@ int attach_listen(struct cli *cli, int sock, struct json_object *line, int type,
 		json_object_put(line);
 		return -fd;
 	}
-	doc_put_text(line, "path", path);
 	status = attach_request(cli, sock, line, fd, NULL);
 	if (status)
 		unlink(path);

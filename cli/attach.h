@@ -22,9 +22,8 @@ int attach_connect(struct cli *cli);
 int attach_request(
 	struct cli *cli, int sock, struct json_object *line, int fd, struct json_object **out);
 
-/* Binds path as the caller (its umask), names the VM's link or forward by `line` ({"op":"listen",
- * …} without "path") and hands it over. Returns 0 or an exit status with the message printed;
- * then the socket file is gone again. */
+/* Binds path as the caller (its umask) and hands it over with the line ({"op":"listen",…}, taken).
+ * Returns 0 or an exit status with the message printed; then the socket file is gone again. */
 int attach_listen(struct cli *cli, int sock, struct json_object *line, int type, const char *path);
 
 /* Binds path for that: the fd, or a negative exit status with the message printed. */

@@ -98,7 +98,6 @@ static int add_unix(
 	doc_put_text(line, "op", "listen");
 	doc_put_text(line, "vm", vm);
 	doc_put_text(line, "for", "forward");
-	doc_put_text(line, "path", spec->path);
 	json_object_object_add(line, "forward", json_object_get(item));
 	status = attach_request(cli, sock, line, fd, &answer);
 	close(sock);
