@@ -173,7 +173,7 @@ static int default_path(const struct arguments *args, char *path, size_t size)
 
 static int run_spawner(struct arguments *args)
 {
-	char path[512];
+	static char path[512];
 
 	if (args->spawner.listen_fd < 0 && !args->spawner.listen)
 		args->spawner.listen_fd = inherited_socket();
@@ -194,11 +194,12 @@ int main(int argc, char **argv)
 			.vm = "",
 			.least = SANDBOX_LANDLOCK},
 	};
-	int option, done;
+	int option;
 
 	log_init(LOG_LEVEL_INFO);
 	while ((option = getopt_long(argc, argv, "hV", long_options, NULL)) != -1) {
-		done = take(option, &args);
+		int done = take(option, &args);
+
 		if (done)
 			return done < 0 ? 2 : EXIT_SUCCESS;
 	}
