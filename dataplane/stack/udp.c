@@ -24,6 +24,8 @@
 
 #define PORT_DNS 53
 #define MTU_MIN 68 /* RFC 791 */
+#define MANY_FLOWS 2048
+#define PEERS_FEW 32
 
 struct udp *udp_new(struct loop *loop, struct output *out, const struct net *net,
 	struct counters *counters, struct egress *egress, struct dns *dns, struct icmp *icmp)
@@ -262,6 +264,12 @@ static void refuse(struct udp *udp, const struct packet *p, int err)
 		icmp_send_error(udp->icmp, p, ICMP_UNREACHABLE, (uint8_t)code, 0);
 }
 
+/* Many peers for a few flows or a few for many: a guest must not make both. */
+static size_t peers_max(const struct udp *udp)
+{
+	return flow_table_count(udp->flows) > MANY_FLOWS ? PEERS_FEW : UDP_PEERS_MAX;
+}
+
 /* The flow for a datagram whose destination may be new to it; NULL where it cannot go out. */
 static struct udp_out *out_admit(struct udp *udp, struct udp_out *out, const struct packet *p,
 	const struct flow_key *key, struct endpoint *host)
@@ -284,7 +292,7 @@ static struct udp_out *out_admit(struct udp *udp, struct udp_out *out, const str
 	}
 	if (key->remote.port != PORT_DNS)
 		out->dns_only = false;
-	return udp_peers_add(&out->peers, host) < 0 ? NULL : out;
+	return udp_peers_add(&out->peers, host, peers_max(udp)) < 0 ? NULL : out;
 }
 
 static void out_send(struct udp *udp, const struct packet *p, const struct flow_key *key,

@@ -53,11 +53,11 @@ static uint16_t quietest(const struct udp_peers *peers)
 	return found;
 }
 
-int udp_peers_add(struct udp_peers *peers, const struct endpoint *host)
+int udp_peers_add(struct udp_peers *peers, const struct endpoint *host, size_t max)
 {
 	uint16_t i;
 
-	if (peers->count == UDP_PEERS_MAX) {
+	if (peers->count >= max) {
 		i = quietest(peers);
 	} else {
 		if (peers->count == peers->room && grow(peers) < 0)

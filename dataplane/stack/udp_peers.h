@@ -29,8 +29,8 @@ struct udp_peers { /* zeroed is empty */
 void udp_peers_clear(struct udp_peers *peers);
 /* Whether host is one of them, which counts as a use. */
 bool udp_peers_find(struct udp_peers *peers, const struct endpoint *host);
-/* Adds one that is not there yet. 0 or -ENOMEM. */
-int udp_peers_add(struct udp_peers *peers, const struct endpoint *host);
+/* Adds one that is not there yet, without going beyond max (≤ UDP_PEERS_MAX). 0 or -ENOMEM. */
+int udp_peers_add(struct udp_peers *peers, const struct endpoint *host, size_t max);
 /* Keeps those for which keep() says so. */
 void udp_peers_filter(
 	struct udp_peers *peers, bool (*keep)(void *arg, const struct endpoint *host), void *arg);

@@ -7,8 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define ARENA_SIZE (256u * 1024)
-#define SLICE_BYTES (128u * 1024)
+#define ARENA_SIZE (64u * 1024)
+#define SLICE_BYTES (64u * 1024)
 #define SLICE_ERRORS 64
 #define FIRST_AVERAGE 2048
 

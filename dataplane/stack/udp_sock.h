@@ -3,9 +3,10 @@
  * Host sockets of UDP flows and forwards, with what they share: buffers, batches and fairness.
  *
  * What is sent in a pass of the loop is copied into one arena, chained by socket, and leaves at
- * the end of the pass, or when 64 datagrams or 256 KiB are there. What comes is read by a task,
- * about 128 KiB or 64 messages a slice, and only while the link has room: the kernel's buffer of
- * the socket is the queue, and drops when it is full.
+ * the end of the pass, or when 64 datagrams or 64 KiB are there: more at once would run over the
+ * receiver, whose buffer is 208 KiB by Linux's default. What comes is read by a task, about
+ * 64 KiB or 64 messages a slice, and only while the link has room: the kernel's buffer of the
+ * socket is the queue, and drops when it is full.
  */
 #ifndef DATAPLANE_STACK_UDP_SOCK_H
 #define DATAPLANE_STACK_UDP_SOCK_H
