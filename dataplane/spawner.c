@@ -682,7 +682,8 @@ int spawner_run(const struct spawner_options *options)
 		err = make_events(&spawner);
 	}
 	if (err < 0) {
-		log_error("spawner", "start.failed", "%s=\"%s\"", what, errno_text(err));
+		log_error("spawner", "start.failed", "object=\"%s\" reason=\"%s\"", what,
+			what == options->group ? "no such group" : errno_text(err));
 		clean_up(&spawner);
 		return EXIT_FAILURE;
 	}

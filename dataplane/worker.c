@@ -73,10 +73,12 @@ static void on_link_changed(void *arg, bool up, const char *text)
 {
 	struct worker *w = arg;
 
-	if (up)
+	if (up) {
+		arp_ask(&w->out);
 		tcp_link_up(w->tcp);
-	else
+	} else {
 		end_flows(w);
+	}
 	w->events.link_changed(w->events.arg, up, link_kind(w->link), text, false);
 }
 
@@ -106,6 +108,7 @@ static void on_guest_seen(void *arg, const struct mac *mac)
 {
 	struct worker *w = arg;
 
+	tcp_guest_seen(w->tcp);
 	w->events.guest_seen(w->events.arg, mac);
 }
 

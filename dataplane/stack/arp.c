@@ -48,26 +48,42 @@ static bool well_formed(const struct arp_packet *p)
 		p->hardware_len == sizeof(struct mac) && p->protocol_len == sizeof(be32_t);
 }
 
-static void reply(struct arp *arp, const struct arp_packet *request)
+static bool send_packet(struct output *out, uint16_t op, const struct mac *to, const struct mac *target_mac,
+	uint32_t target)
 {
-	struct arp_packet *p = (struct arp_packet *)output_begin_eth(
-		arp->out, &request->sender_mac, ETHERTYPE_ARP, sizeof(*p));
+	struct arp_packet *p =
+		(struct arp_packet *)output_begin_eth(out, to, ETHERTYPE_ARP, sizeof(*p));
 
 	if (!p)
-		return;
+		return false;
 	*p = (struct arp_packet){
 		.hardware = be16(ARP_ETHERNET),
 		.protocol = be16(ETHERTYPE_IPV4),
 		.hardware_len = sizeof(struct mac),
 		.protocol_len = sizeof(be32_t),
-		.op = be16(ARP_REPLY),
-		.sender_mac = arp->net->gateway_mac,
-		.sender = be32(addr_v4(&arp->net->gateway)),
-		.target_mac = request->sender_mac,
-		.target = request->sender,
+		.op = be16(op),
+		.sender_mac = out->net->gateway_mac,
+		.sender = be32(addr_v4(&out->net->gateway)),
+		.target_mac = *target_mac,
+		.target = be32(target),
 	};
-	output_end_eth(arp->out, sizeof(*p));
-	counter_inc(arp->counters, COUNTER_ARP_REPLIES);
+	output_end_eth(out, sizeof(*p));
+	return true;
+}
+
+static void reply(struct arp *arp, const struct arp_packet *request)
+{
+	const struct mac *to = &request->sender_mac;
+
+	if (send_packet(arp->out, ARP_REPLY, to, to, be32_get(request->sender)))
+		counter_inc(arp->counters, COUNTER_ARP_REPLIES);
+}
+
+void arp_ask(struct output *out)
+{
+	static const struct mac everybody = {{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}}, nobody;
+
+	send_packet(out, ARP_REQUEST, &everybody, &nobody, addr_v4(&out->net->guest));
 }
 
 void arp_input(struct arp *arp, const uint8_t *frame, size_t len)

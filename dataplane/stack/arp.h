@@ -19,4 +19,7 @@ void arp_free(struct arp *arp);
 /* A frame of ethertype ARP, Ethernet header included; len is not trusted to be anything. */
 void arp_input(struct arp *arp, const uint8_t *frame, size_t len);
 
+/* Asks the guest for its MAC. Whatever it answers, classify.c learns the sender from. */
+void arp_ask(struct output *out);
+
 #endif

@@ -20,7 +20,8 @@ bool net_is_broadcast(const struct net *net, const struct addr *addr)
 
 bool net_guest_source(const struct net *net, const struct addr *addr)
 {
-	if (!addr_is_v4(addr) || !prefix_contains(&net->subnet, addr) || addr_eq(addr, &net->gateway))
+	if (!addr_is_v4(addr) || !prefix_contains(&net->subnet, addr) ||
+		addr_eq(addr, &net->gateway))
 		return false;
 	return (addr_v4(addr) & host_mask(net)) != 0 && !net_is_broadcast(net, addr);
 }

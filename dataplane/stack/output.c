@@ -2,6 +2,8 @@
 /* Frames towards the guest. See output.h. */
 #include "dataplane/stack/output.h"
 
+#include "dataplane/stack/arp.h"
+
 #include <string.h>
 
 #define DEFAULT_TTL 64
@@ -51,8 +53,13 @@ static void fill_ip(uint8_t *p, const struct output_ip *ip)
 
 uint8_t *output_begin(struct output *out, const struct output_ip *ip, size_t l4_max)
 {
-	uint8_t *p = output_begin_eth(out, &out->net->guest_mac, ETHERTYPE_IPV4, IP4_HLEN + l4_max);
+	uint8_t *p;
 
+	/* A guest that has not spoken yet: kernels ignore most of what comes to the broadcast MAC, so
+	 * make it speak. */
+	if (!out->net->guest_mac_known)
+		arp_ask(out);
+	p = output_begin_eth(out, &out->net->guest_mac, ETHERTYPE_IPV4, IP4_HLEN + l4_max);
 	if (!p)
 		return NULL;
 	fill_ip(p, ip);

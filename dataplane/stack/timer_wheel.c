@@ -87,7 +87,8 @@ void timer_disarm(struct timer_wheel *w, struct timer *timer)
 		return;
 	head = timer->next;
 	/* The last one of a slot has the head on both sides; clear the slot's bit with it. */
-	if (head == timer->prev && head >= &w->slot[0][0] && head <= &w->slot[LEVELS - 1][SLOTS - 1]) {
+	if (head == timer->prev && head >= &w->slot[0][0] &&
+		head <= &w->slot[LEVELS - 1][SLOTS - 1]) {
 		size_t at = (size_t)(head - &w->slot[0][0]);
 
 		w->used[at / SLOTS] &= ~(1ull << at % SLOTS);
@@ -146,7 +147,8 @@ static uint64_t next_stop(const struct timer_wheel *w)
 			continue;
 		/* Rotate so that the slot after the current one is bit 0. */
 		shift = (at + 1) & (SLOTS - 1);
-		turned = shift ? w->used[level] >> shift | w->used[level] << (SLOTS - shift) : w->used[level];
+		turned = shift ? w->used[level] >> shift | w->used[level] << (SLOTS - shift)
+			       : w->used[level];
 		when = (w->now >> (BITS * level)) + 1 + (unsigned)__builtin_ctzll(turned);
 		when <<= BITS * level;
 		if (when < best)

@@ -109,6 +109,21 @@ void tcp_link_up(struct tcp *tcp)
 	forward_resume(tcp);
 }
 
+void tcp_guest_seen(struct tcp *tcp)
+{
+	struct flow_entry *e;
+	uint32_t slot = 0;
+
+	if (!tcp->accepting)
+		return;
+	while ((e = flow_table_next(tcp->flows, &slot))) {
+		struct tcp_flow *f = (struct tcp_flow *)e;
+
+		if (f->state == TCP_SYN_SENT)
+			segment_send_syn(f, false);
+	}
+}
+
 void tcp_room(struct tcp *tcp)
 {
 	struct flow_entry *e;

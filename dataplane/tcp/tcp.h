@@ -43,6 +43,8 @@ void tcp_set_memory(struct tcp *tcp, struct flow_memory *memory, bool reset_flow
 void tcp_input(struct tcp *tcp, const struct packet *packet);
 
 void tcp_link_up(struct tcp *tcp);
+/* The guest's MAC is known now: what was sent to everybody is sent again, to it. */
+void tcp_guest_seen(struct tcp *tcp);
 void tcp_room(struct tcp *tcp);    /* from the link's room event */
 void tcp_reset(struct tcp *tcp);   /* resets all flows on the host's side: another guest, or none */
 void tcp_recheck(struct tcp *tcp); /* resets, on both sides, what a new policy forbids */
