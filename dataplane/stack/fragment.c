@@ -18,7 +18,8 @@
 #define CONTEXTS_MAX 64
 #define BYTES_MAX (1u << 20)
 #define LIFETIME_MS 15000
-#define RANGES_MAX 256 /* fragments a datagram; an MTU of 576 makes 119 of the longest */
+/* Fragments a datagram; an MTU of 576 makes 119 of the longest. */
+#define RANGES_MAX 256
 #define BUFFER_SMALL 15360u /* with their ranges, 64 fit */
 #define BUFFER_LARGE 65536u
 #define L4_MAX (65535 - IP4_HLEN)

@@ -398,18 +398,34 @@ static inline bool rig_checksum_ok(const struct rig_frame *f)
 	return csum_fold(csum_add(sum, f->l4, f->l4_len)) == 0xffff;
 }
 
-/* The next frame, or NULL where none comes in time. IP packets are checked for form. */
-static inline const struct rig_frame *rig_recv_for(int timeout_ms)
+static inline bool rig_read_frame(struct rig_frame *f, int timeout_ms)
 {
-	struct rig_frame *f = &rig_seen;
 	uint8_t head[4];
 
 	if (!rig_read_all(head, sizeof(head), timeout_ms))
-		return NULL;
+		return false;
 	f->len = load_be32(head);
 	ck_assert_uint_le(f->len, sizeof(f->bytes));
 	ck_assert(rig_read_all(f->bytes, f->len, 1000));
 	f->eth = (const struct eth_hdr *)f->bytes;
+	return true;
+}
+
+/* The gateway asks for our MAC until it has seen a frame of ours. */
+static inline bool rig_is_arp_request(const struct rig_frame *f)
+{
+	return be16_get(f->eth->type) == ETHERTYPE_ARP && load_be16(f->bytes + ETH_HLEN + 6) == 1;
+}
+
+/* The next frame, or NULL where none comes in time. IP packets are checked for form. */
+static inline const struct rig_frame *rig_recv_for(int timeout_ms)
+{
+	struct rig_frame *f = &rig_seen;
+
+	do {
+		if (!rig_read_frame(f, timeout_ms))
+			return NULL;
+	} while (rig_is_arp_request(f));
 	if (be16_get(f->eth->type) != ETHERTYPE_IPV4)
 		return f;
 	f->ip = (const struct ip4_hdr *)(f->bytes + ETH_HLEN);
