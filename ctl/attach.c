@@ -137,6 +137,7 @@ static void on_carried_out(void *arg, int code, const char *text)
 {
 	struct attach_connection *c = arg;
 	struct json_object *doc = c->request.answer;
+	struct vm *vm = vms_find(&c->attach->daemon->vms, c->request.vm);
 	struct error err;
 	int status;
 
@@ -148,6 +149,7 @@ static void on_carried_out(void *arg, int code, const char *text)
 		status = send_error(c, &err);
 	} else {
 		json_put_bool(doc, "ok", true);
+		json_object_object_add(doc, "vm", vm ? vm_json(vm) : NULL);
 		status = send_line(c, doc);
 	}
 	if (status < 0) {

@@ -62,7 +62,7 @@ static void answer_vm(struct attach_request *r, struct vm *vm)
 {
 	memcpy(r->vm, vm->config.name, sizeof(r->vm));
 	r->answer = json_object_new_object();
-	json_object_object_add(r->answer, "vm", vm_json(vm));
+	vm_worker_await(vm, r->wait);
 }
 
 /* ---- op link ---- */

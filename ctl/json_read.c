@@ -8,6 +8,22 @@
 
 #define MAX_DEPTH 16
 
+/* json-c takes comments and single quotes even when strict. Where the first is, or len. */
+static size_t leniency(const char *text, size_t len)
+{
+	bool quoted = false;
+
+	for (size_t i = 0; i < len; i++) {
+		if (quoted && text[i] == '\\')
+			i++;
+		else if (text[i] == '"')
+			quoted = !quoted;
+		else if (!quoted && (text[i] == '\'' || text[i] == '/'))
+			return i;
+	}
+	return len;
+}
+
 struct json_object *json_read(const char *text, size_t len, struct error *err)
 {
 	struct json_tokener *tokener = json_tokener_new_ex(MAX_DEPTH);
@@ -30,17 +46,22 @@ struct json_object *json_read(const char *text, size_t len, struct error *err)
 		end = len;
 	}
 	json_tokener_free(tokener);
+	if (leniency(text, len) < len) {
+		json_object_put(doc);
+		error_set(err, 400, NULL, "not JSON: unexpected character at byte %zu", leniency(text, len));
+		return NULL;
+	}
 	while (why == json_tokener_success && end < len && strchr(" \t\r\n", text[end]) && text[end])
 		end++;
 	if (why == json_tokener_success && doc && end == len)
 		return doc;
 	json_object_put(doc);
 	if (len == 0)
-		error_set(err, 400, NULL, "the body is empty, JSON is wanted");
+		error_set(err, 400, NULL, "empty, where JSON is wanted");
 	else if (why == json_tokener_success && end == len)
-		error_set(err, 400, NULL, "the body is null, an object is wanted");
+		error_set(err, 400, NULL, "null, where an object is wanted");
 	else
-		error_set(err, 400, NULL, "the body is not JSON: %s at byte %zu",
+		error_set(err, 400, NULL, "not JSON: %s at byte %zu",
 			why == json_tokener_success ? "more after the end"
 			: why == json_tokener_continue ? "unfinished"
 						       : json_tokener_error_desc(why),

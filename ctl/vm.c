@@ -113,6 +113,9 @@ void vm_free(struct vm *vm)
 		forward_drop(forward);
 	}
 	vm_link_close(vm, false);
+	vm_worker_awaited(vm);
+	if (vm->patience)
+		event_free(vm->patience);
 	event_free(vm->ttl);
 	policy_free(vm->policy);
 	hosts_free(vm->hosts);

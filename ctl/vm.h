@@ -51,6 +51,8 @@ struct event;
 struct event_base;
 struct vms;
 
+#define VM_AWAITING_MAX 64
+#define VM_AWAIT_MS 1500
 #define VM_NAMES_KEPT 4096 /* of the name log, for a worker's successor */
 
 struct vm {
@@ -94,11 +96,15 @@ struct vm {
 	struct supervised *slot;
 	bool configured; /* the live worker had its Configure, so changes are to be sent */
 	bool adopting;   /* its Description or Forwards are on their way */
+	bool describing; /* it is being configured, and its Description is on its way */
 	bool settled;    /* sockets were bound, or found in an adopted worker */
 	int flow_memory; /* -1 until the first worker */
 	bool flows_dead; /* flow_memory holds a dead worker's flows */
 	char sandbox[16];
 	char failure[256]; /* why no worker can be started, or "" */
+	struct completion *awaiting[VM_AWAITING_MAX]; /* answers that wait for it to be up, or not */
+	size_t n_awaiting;
+	struct event *patience; /* theirs */
 };
 
 struct vms {
@@ -223,6 +229,10 @@ void vm_ttl_start(struct vm *vm);
 
 /* Has a worker where it needs one. */
 void vm_worker_want(struct vm *vm);
+/* Counts in `wait` the start of a worker that is wanted and not there yet: until it is configured,
+ * cannot be started, or VM_AWAIT_MS have passed. */
+void vm_worker_await(struct vm *vm, struct completion *wait);
+void vm_worker_awaited(struct vm *vm);
 /* The client of a worker that takes changes, or NULL. */
 struct worker_client *vm_worker(struct vm *vm);
 void vm_worker_policy(struct vm *vm, bool cut_existing, struct completion *wait);

@@ -239,6 +239,8 @@ void vm_forward_push(struct vm *vm, struct forward *forward, struct completion *
 	};
 	struct push *push;
 
+	if (!client)
+		vm_worker_await(vm, wait);
 	if (!client || forward->fd < 0)
 		return;
 	push = calloc(1, sizeof(*push));

@@ -15,6 +15,7 @@
 #include "dataplane/stack/flow_memory.h"
 
 #include <errno.h>
+#include <event2/event.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +33,43 @@ void vm_worker_want(struct vm *vm)
 	if (vm->config.link == VM_LINK_STREAM || vm->config.link == VM_LINK_DGRAM || vm->nic >= 0 ||
 		vm->n_forwards)
 		supervised_want(vm->slot, true);
+}
+
+/* ---- those who wait for it ---- */
+
+void vm_worker_awaited(struct vm *vm)
+{
+	size_t n = vm->n_awaiting;
+
+	vm->n_awaiting = 0;
+	if (vm->patience)
+		evtimer_del(vm->patience);
+	for (size_t i = 0; i < n; i++)
+		completion_done(vm->awaiting[i], 0, "");
+}
+
+static void on_patience(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	vm_worker_awaited(arg);
+}
+
+void vm_worker_await(struct vm *vm, struct completion *wait)
+{
+	static const struct timeval limit = {.tv_sec = VM_AWAIT_MS / 1000, .tv_usec = VM_AWAIT_MS % 1000 * 1000};
+	struct supervised_info info;
+
+	supervised_info(vm->slot, &info);
+	if (!wait || vm->failure[0] || vm->n_awaiting == VM_AWAITING_MAX ||
+		(info.state != SUPERVISED_STARTING && !vm->describing))
+		return;
+	if (!vm->patience)
+		vm->patience = evtimer_new(vm->vms->base, on_patience, vm);
+	if (!vm->patience)
+		return;
+	vm->awaiting[vm->n_awaiting++] = completion_more(wait);
+	evtimer_add(vm->patience, &limit);
 }
 
 /* ---- what it is told ---- */
@@ -124,6 +162,10 @@ static void on_described(
 	(void)text;
 	if (vm && !code)
 		snprintf(vm->sandbox, sizeof(vm->sandbox), "%s", description->sandbox);
+	if (vm) {
+		vm->describing = false;
+		vm_worker_awaited(vm);
+	}
 	free(about);
 }
 
@@ -175,10 +217,12 @@ void vm_worker_configure(struct vm *vm, struct worker_client *client)
 	free(names);
 	vm->configured = true;
 	vm->flows_dead = false;
-	worker_client_describe(client, on_described, about_new(vm));
 	vm_link_push(vm, NULL);
 	TAILQ_FOREACH(forward, &vm->forwards, next)
 		vm_forward_push(vm, forward, NULL);
+	/* Last: its answer says that the others are through, too. */
+	vm->describing = true;
+	worker_client_describe(client, on_described, about_new(vm));
 }
 
 /* ---- its life ---- */
@@ -213,6 +257,7 @@ static void on_down(void *arg, const char *text)
 
 	vm->configured = false;
 	vm->adopting = false;
+	vm->describing = false;
 	vm->sandbox[0] = '\0';
 	vm->flows_dead = vm->flow_memory >= 0;
 	vm_event(vm, "worker.died", vm_event_reason(text));
@@ -226,10 +271,12 @@ static void on_failed(void *arg, int code, const char *text)
 	struct vm *vm = arg;
 
 	(void)code;
+	vm->describing = false;
 	if (strcmp(vm->failure, text) == 0)
 		return;
 	snprintf(vm->failure, sizeof(vm->failure), "%s", text);
 	vm_event(vm, "worker.failed", vm_event_reason(text));
+	vm_worker_awaited(vm);
 }
 
 /* ---- what it tells ---- */

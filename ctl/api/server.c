@@ -319,7 +319,7 @@ void api_problem(struct api_request *request, const struct error *err)
 	json_put_string(doc, "detail", err->text);
 	if (err->field[0])
 		json_put_string(doc, "field", err->field);
-	if (err->status >= 500)
+	if (err->status == 500)
 		log_error("api", "request.failed", "status=%d reason=\"%s\"", err->status, err->text);
 	send_doc(request, err->status, "application/problem+json", doc);
 }

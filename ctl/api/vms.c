@@ -22,6 +22,7 @@ void api_vms_post(struct api_request *request)
 {
 	struct vms *vms = &request->daemon->vms;
 	struct vm_request wanted;
+	struct waiting *waiting;
 	struct error err;
 	struct vm *vm;
 	int status = 200;
@@ -36,10 +37,15 @@ void api_vms_post(struct api_request *request)
 		status = 201;
 	}
 	vm_request_free(&wanted);
-	if (vm)
-		api_reply(request, status, vm_json(vm));
-	else
+	if (!vm) {
 		api_problem(request, &err);
+		return;
+	}
+	waiting = waiting_new(request);
+	if (!waiting)
+		return;
+	vm_worker_await(vm, waiting_completion(waiting));
+	waiting_reply_vm(waiting, status, vm);
 }
 
 void api_vm_get(struct api_request *request)
@@ -62,6 +68,18 @@ void api_vm_delete(struct api_request *request)
 
 	if (vm && vm_delete(vm, on_gone, request, &err) < 0)
 		api_problem(request, &err);
+}
+
+/* Whether a PATCH leaves the name alone: the rest is read by the old one. */
+static int check_name(const struct vm *vm, struct json_object *patch, struct error *err)
+{
+	const char *name = vm->config.name;
+
+	if (json_get_string(patch, "", "name", &name, err) < 0)
+		return -1;
+	if (strcmp(name, vm->config.name) == 0)
+		return 0;
+	return error_set(err, 409, "name", "VM %s: its name cannot be changed", vm->config.name);
 }
 
 /* What a PATCH works on: the settings and the policy, as a POST would give them. */
@@ -115,7 +133,7 @@ void api_vm_patch(struct api_request *request)
 
 	if (!vm)
 		return;
-	if (json_only(request->body, "", fields, &err) < 0) {
+	if (json_only(request->body, "", fields, &err) < 0 || check_name(vm, request->body, &err) < 0) {
 		api_problem(request, &err);
 		return;
 	}
@@ -133,6 +151,6 @@ void api_vm_patch(struct api_request *request)
 			       patch_policy(vm, &wanted.policy, waiting_completion(waiting), &err) < 0))
 		waiting_problem(waiting, &err);
 	else if (waiting)
-		waiting_reply(waiting, 200, vm_json(vm), NULL, NULL);
+		waiting_reply_vm(waiting, 200, vm);
 	vm_request_free(&wanted);
 }

@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct waiting {
 	struct api_request *request;
@@ -14,9 +15,17 @@ struct waiting {
 	struct json_object *doc;
 	void (*undo)(struct netctld *daemon, void *arg);
 	void *arg;
+	char vm[VM_NAME_MAX + 1]; /* whose document to answer, or "" */
 	bool refused; /* the answer is err */
 	struct error err;
 };
+
+static struct json_object *document(struct waiting *waiting)
+{
+	struct vm *vm = waiting->vm[0] ? vms_find(&waiting->request->daemon->vms, waiting->vm) : NULL;
+
+	return vm ? vm_json(vm) : json_object_get(waiting->doc);
+}
 
 static void on_done(void *arg, int code, const char *text)
 {
@@ -31,7 +40,7 @@ static void on_done(void *arg, int code, const char *text)
 	if (waiting->refused)
 		api_problem(waiting->request, &waiting->err);
 	else
-		api_reply(waiting->request, waiting->status, json_object_get(waiting->doc));
+		api_reply(waiting->request, waiting->status, document(waiting));
 	json_object_put(waiting->doc);
 	free(waiting->arg);
 	free(waiting);
@@ -67,6 +76,12 @@ void waiting_reply(struct waiting *waiting, int status, struct json_object *doc,
 	waiting->undo = undo;
 	waiting->arg = arg;
 	completion_close(waiting->completion);
+}
+
+void waiting_reply_vm(struct waiting *waiting, int status, const struct vm *vm)
+{
+	memcpy(waiting->vm, vm->config.name, sizeof(waiting->vm));
+	waiting_reply(waiting, status, NULL, NULL, NULL);
 }
 
 void waiting_problem(struct waiting *waiting, const struct error *err)

@@ -18,6 +18,8 @@ struct completion *waiting_completion(struct waiting *waiting);
  * the worker refused; it gets arg, which free(3) frees afterwards. */
 void waiting_reply(struct waiting *waiting, int status, struct json_object *doc,
 	void (*undo)(struct netctld *daemon, void *arg), void *arg);
+/* The same with the document of this VM, as it then is. */
+void waiting_reply_vm(struct waiting *waiting, int status, const struct vm *vm);
 /* The change was not made. */
 void waiting_problem(struct waiting *waiting, const struct error *err);
 
