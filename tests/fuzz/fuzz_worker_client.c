@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Any bytes as what a captured worker sends netctld, behind a proper Hello: frames, envelopes, events,
+ * and replies to requests that are under way (ids 1 to 4).
+ *
+ *	clang -fsanitize=fuzzer,address,undefined -I. -Ibuild/debug/generated -D_GNU_SOURCE= \
+ *		-DNETCTL_VERSION='"0"' tests/fuzz/fuzz_worker_client.c ctl/worker_{client,answers}.c proto/{channel,frame,rpc,wire}.c \
+ *		common/{addr,clock,error,log,os_linux,unix_socket}.c build/debug/generated/netdp.pb-c.c \
+ *		-levent -lprotobuf-c
+ */
+#include "common/os.h"
+#include "ctl/worker_client.h"
+#include "proto/frame.h"
+
+#include <event2/event.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
+
+static unsigned done;
+
+static void link_changed(void *arg, const struct worker_link_event *event)
+{
+	(void)arg;
+	if (!memchr(event->text, '\0', sizeof(event->text)))
+		abort();
+}
+
+static void lease(void *arg, const struct worker_lease *got)
+{
+	(void)arg;
+	if (!memchr(got->hostname, '\0', sizeof(got->hostname)))
+		abort();
+}
+
+static const struct worker_client_events events = {.link_changed = link_changed, .lease = lease};
+
+static void closed(void *arg, int err, const char *text)
+{
+	(void)arg;
+	if (err >= 0 || !text)
+		abort();
+}
+
+static const struct worker_client_hooks hooks = {NULL, closed};
+
+static void on_description(void *arg, int code, const char *text, struct worker_description *d)
+{
+	(void)arg;
+	if (!text || (code == 0) != (d != NULL))
+		abort();
+	done++;
+}
+
+static void on_forwards(
+	void *arg, int code, const char *text, struct worker_forward *list, size_t n)
+{
+	(void)arg;
+	(void)code;
+	if (!text || n > WORKER_FORWARDS_MAX || (n && !list))
+		abort();
+	done++;
+}
+
+static void on_stats(void *arg, int code, const char *text, const struct worker_stats *stats)
+{
+	(void)arg;
+	if (!text || (code == 0) != (stats != NULL))
+		abort();
+	done++;
+}
+
+static void on_flows(
+	void *arg, int code, const char *text, const struct worker_flow *flows, size_t n, bool more)
+{
+	(void)arg;
+	(void)code;
+	(void)more;
+	if (!text || n > 100 || (n && !flows))
+		abort();
+	done++;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
+{
+	static const uint8_t hello[] = {0, 0, 0, 4, 0x1a, 2, 0x08, 1};
+	static struct event_base *base;
+	struct worker_client *client;
+	int pair[2];
+
+	if (!base)
+		base = event_base_new();
+	if (size > 65536 || os_socketpair(AF_UNIX, SOCK_STREAM, true, pair) < 0)
+		return 0;
+	done = 0;
+	client = worker_client_new(base, pair[0], "fuzz", &events, NULL, &hooks, NULL);
+	worker_client_describe(client, on_description, NULL);
+	worker_client_forwards(client, on_forwards, NULL);
+	worker_client_stats(client, on_stats, NULL);
+	worker_client_flows(client, 100, on_flows, NULL);
+	os_send(pair[1], hello, sizeof(hello), 0);
+	os_send(pair[1], bytes, size, 0);
+	close(pair[1]);
+	for (int i = 0; i < 8; i++)
+		event_base_loop(base, EVLOOP_NONBLOCK);
+	worker_client_free(client);
+	if (done != 4) /* each completion is owed once */
+		abort();
+	return 0;
+}
