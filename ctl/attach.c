@@ -122,11 +122,12 @@ static int send_error(struct attach_connection *c, const struct error *err)
 
 	json_put_bool(doc, "ok", false);
 	json_put_int(doc, "status", err->status);
-	json_put_string(doc, "title", err->status == 404   ? "Not found"
-				      : err->status == 409 ? "Conflict"
-				      : err->status < 500  ? "Bad request"
-				      : err->status == 501 ? "Not implemented"
-							   : "Internal error");
+	json_put_string(doc, "title",
+		err->status == 404           ? "Not found"
+			: err->status == 409 ? "Conflict"
+			: err->status < 500  ? "Bad request"
+			: err->status == 501 ? "Not implemented"
+					     : "Internal error");
 	json_put_string(doc, "detail", err->text);
 	if (err->field[0])
 		json_put_string(doc, "field", err->field);
@@ -163,7 +164,8 @@ static void on_carried_out(void *arg, int code, const char *text)
 static int check_line(struct attach_connection *c, struct error *err)
 {
 	if (c->surplus)
-		return error_set(err, 400, "fd", "one file descriptor at most is wanted, with the line's first byte");
+		return error_set(err, 400, "fd",
+			"one file descriptor at most is wanted, with the line's first byte");
 	c->request.line = json_read(c->line, c->len, err);
 	return c->request.line ? 0 : -1;
 }
@@ -293,7 +295,8 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 		if (got == -EAGAIN || got == -EINTR)
 			return;
 		if (got == -EMSGSIZE) {
-			error_set(&err, 400, NULL, "the line is longer than %u bytes", ATTACH_LINE_MAX);
+			error_set(&err, 400, NULL, "the line is longer than %u bytes",
+				ATTACH_LINE_MAX);
 			send_error(c, &err);
 		}
 		if (got < 0) {
@@ -312,7 +315,8 @@ static void accept_one(struct attach *attach, int fd)
 	struct attach_connection *c = calloc(1, sizeof(*c));
 
 	if (c)
-		c->readable = event_new(attach->daemon->base, fd, EV_READ | EV_PERSIST, on_readable, c);
+		c->readable = event_new(
+			attach->daemon->base, fd, EV_READ | EV_PERSIST, on_readable, c);
 	if (!c || !c->readable) {
 		free(c);
 		close(fd);
@@ -365,7 +369,8 @@ struct attach *attach_new(struct netctld *daemon, int fd)
 	TAILQ_INIT(&attach->connections);
 	attach->daemon = daemon;
 	attach->fd = fd;
-	attach->acceptable = event_new(daemon->base, fd, EV_READ | EV_PERSIST, on_acceptable, attach);
+	attach->acceptable = event_new(
+		daemon->base, fd, EV_READ | EV_PERSIST, on_acceptable, attach);
 	attach->resume = evtimer_new(daemon->base, on_resume, attach);
 	event_add(attach->acceptable, NULL);
 	return attach;

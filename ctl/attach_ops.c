@@ -26,8 +26,8 @@ static struct vm *find(struct attach_request *r, struct error *err)
 }
 
 /* The VM of "create", made ephemeral. */
-static struct vm *create(struct attach_request *r, struct json_object *doc, enum vm_link link,
-	struct error *err)
+static struct vm *create(
+	struct attach_request *r, struct json_object *doc, enum vm_link link, struct error *err)
 {
 	struct vms *vms = &r->daemon->vms;
 	struct vm_request wanted;
@@ -55,7 +55,8 @@ static int needs_fd(const struct attach_request *r, const char *what, struct err
 {
 	if (r->fd >= 0)
 		return 0;
-	return error_set(err, 400, "fd", "no file descriptor came with the line, %s is wanted", what);
+	return error_set(
+		err, 400, "fd", "no file descriptor came with the line, %s is wanted", what);
 }
 
 static void answer_vm(struct attach_request *r, struct vm *vm)
@@ -76,7 +77,7 @@ static bool is_connected(int fd, int type)
 	socklen_t got_len = sizeof(got);
 
 	return getpeername(fd, (struct sockaddr *)&ss, &len) == 0 && ss.ss_family == AF_UNIX &&
-	       getsockopt(fd, SOL_SOCKET, SO_TYPE, &got, &got_len) == 0 && got == type;
+		getsockopt(fd, SOL_SOCKET, SO_TYPE, &got, &got_len) == 0 && got == type;
 }
 
 static int check_nic(const struct attach_request *r, enum worker_link_kind kind, struct error *err)
@@ -88,9 +89,9 @@ static int check_nic(const struct attach_request *r, enum worker_link_kind kind,
 
 	if (needs_fd(r, wanted[kind], err) < 0)
 		return -1;
-	good = kind == WORKER_LINK_TAP	    ? tap_check(r->fd)
-	       : kind == WORKER_LINK_STREAM ? is_connected(r->fd, SOCK_STREAM)
-					    : is_connected(r->fd, SOCK_DGRAM);
+	good = kind == WORKER_LINK_TAP       ? tap_check(r->fd)
+		: kind == WORKER_LINK_STREAM ? is_connected(r->fd, SOCK_STREAM)
+					     : is_connected(r->fd, SOCK_DGRAM);
 	if (good)
 		return 0;
 	return error_set(err, 400, "fd", "the fd is %s, %s is wanted",
@@ -159,7 +160,8 @@ static int listen_link(struct attach_request *r, struct vm *vm, struct error *er
 		return json_missing("", kind ? "path" : "kind", err);
 	if (strcmp(kind, "stream") != 0 && strcmp(kind, "dgram") != 0)
 		return error_set(err, 400, "kind", "\"%.32s\" is not stream or dgram", kind);
-	if (vm_link_listen(vm, kind[0] == 's' ? VM_LINK_STREAM : VM_LINK_DGRAM, path, r->fd, r->wait, err) < 0)
+	if (vm_link_listen(vm, kind[0] == 's' ? VM_LINK_STREAM : VM_LINK_DGRAM, path, r->fd,
+		    r->wait, err) < 0)
 		return -1;
 	r->fd = -1;
 	answer_vm(r, vm);

@@ -44,8 +44,7 @@ static int write_pending(struct events *events, struct error *err)
 {
 	struct pending *p;
 
-	TAILQ_FOREACH(p, &events->pending, next)
-	{
+	TAILQ_FOREACH(p, &events->pending, next) {
 		if (store_event_insert(events->store, &p->event, err) < 0)
 			return -1;
 	}
@@ -72,7 +71,8 @@ static void flush(struct events *events)
 			ok = false;
 	}
 	if (!ok)
-		log_error("events", "events.lost", "count=%u reason=\"%s\"", events->n_pending, err.text);
+		log_error("events", "events.lost", "count=%u reason=\"%s\"", events->n_pending,
+			err.text);
 	while ((p = TAILQ_FIRST(&events->pending))) {
 		TAILQ_REMOVE(&events->pending, p, next);
 		free(p);

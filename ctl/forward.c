@@ -14,8 +14,8 @@
 
 static const char *const kind_names[] = {"tcp", "udp", "unix"};
 
-static int read_ip_listen(struct json_object *listen, const char *path, struct forward_spec *spec,
-	struct error *err)
+static int read_ip_listen(
+	struct json_object *listen, const char *path, struct forward_spec *spec, struct error *err)
 {
 	static const char *const fields[] = {"proto", "addr", "port", NULL};
 	const char *proto = "tcp", *addr = "127.0.0.1";
@@ -43,8 +43,8 @@ static int read_ip_listen(struct json_object *listen, const char *path, struct f
 	return 0;
 }
 
-static int read_unix_listen(struct json_object *listen, const char *path,
-	struct forward_spec *spec, struct error *err)
+static int read_unix_listen(
+	struct json_object *listen, const char *path, struct forward_spec *spec, struct error *err)
 {
 	static const char *const fields[] = {"unix", NULL};
 	char field[FIELD_LEN];
@@ -58,14 +58,15 @@ static int read_unix_listen(struct json_object *listen, const char *path,
 		return error_set(err, 400, field, "an absolute path is wanted");
 	if (strlen(file) > unix_path_max())
 		return error_set(err, 400, field,
-			"path of %zu bytes is too long for a unix socket (at most %zu)", strlen(file),
-			unix_path_max());
+			"path of %zu bytes is too long for a unix socket (at most %zu)",
+			strlen(file), unix_path_max());
 	spec->kind = LISTENER_UNIX;
 	strcpy(spec->path, file);
 	return 0;
 }
 
-static int read_listen(struct json_object *doc, const char *path, struct forward_spec *spec, struct error *err)
+static int read_listen(
+	struct json_object *doc, const char *path, struct forward_spec *spec, struct error *err)
 {
 	struct json_object *listen = NULL;
 	char where[FIELD_LEN];
@@ -79,7 +80,8 @@ static int read_listen(struct json_object *doc, const char *path, struct forward
 	return read_ip_listen(listen, where, spec, err);
 }
 
-static int read_target(struct json_object *doc, const char *path, struct forward_spec *spec, struct error *err)
+static int read_target(
+	struct json_object *doc, const char *path, struct forward_spec *spec, struct error *err)
 {
 	static const char *const fields[] = {"port", NULL};
 	struct json_object *to = NULL;
@@ -90,8 +92,10 @@ static int read_target(struct json_object *doc, const char *path, struct forward
 	if (got <= 0)
 		return got < 0 ? -1 : json_missing(path, "to", err);
 	json_path(where, sizeof(where), path, "to");
-	if (json_object_object_get_ex(to, "vsock", NULL) || json_object_object_get_ex(to, "tsi", NULL))
-		return error_set(err, 501, where, "forwards to vsock and TSI are not supported yet");
+	if (json_object_object_get_ex(to, "vsock", NULL) ||
+		json_object_object_get_ex(to, "tsi", NULL))
+		return error_set(
+			err, 501, where, "forwards to vsock and TSI are not supported yet");
 	if (json_only(to, where, fields, err) < 0)
 		return -1;
 	got = json_get_int(to, where, "port", 1, 65535, &port, err);
@@ -129,8 +133,8 @@ int forward_spec_read(struct json_object *doc, const char *path, bool stored,
 bool forward_spec_equal(const struct forward_spec *a, const struct forward_spec *b)
 {
 	return a->kind == b->kind && endpoint_eq(&a->listen, &b->listen) &&
-	       strcmp(a->path, b->path) == 0 && strcmp(a->name, b->name) == 0 &&
-	       a->target == b->target && a->snat == b->snat;
+		strcmp(a->path, b->path) == 0 && strcmp(a->name, b->name) == 0 &&
+		a->target == b->target && a->snat == b->snat;
 }
 
 void forward_id(const struct forward_spec *spec, char *buf, size_t len)
@@ -156,7 +160,8 @@ struct json_object *forward_spec_json(const struct forward_spec *spec)
 		json_put_string(listen, "unix", spec->path);
 	} else {
 		json_put_string(listen, "proto", kind_names[spec->kind]);
-		json_put_string(listen, "addr", addr_format(&spec->listen.addr, text, sizeof(text)));
+		json_put_string(
+			listen, "addr", addr_format(&spec->listen.addr, text, sizeof(text)));
 		json_put_int(listen, "port", spec->listen.port);
 	}
 	json_object_object_add(doc, "listen", listen);
@@ -187,12 +192,13 @@ struct json_object *forward_json(const struct forward *forward)
 
 static int failed(struct forward *forward, const char *vm, int code, struct error *err)
 {
-	const struct endpoint *at = forward->spec.kind == LISTENER_UNIX ? NULL : &forward->spec.listen;
+	const struct endpoint *at = forward->spec.kind == LISTENER_UNIX ? NULL
+									: &forward->spec.listen;
 	const char *text = listener_error(code, at);
-	int status = code == -EADDRINUSE || code == -EEXIST		  ? 409
-		     : code == -EACCES || code == -EPERM		  ? 403
-		     : code == -EMFILE || code == -ENFILE || code == -ENOMEM ? 503
-									   : 400;
+	int status = code == -EADDRINUSE || code == -EEXIST             ? 409
+		: code == -EACCES || code == -EPERM                     ? 403
+		: code == -EMFILE || code == -ENFILE || code == -ENOMEM ? 503
+									: 400;
 
 	snprintf(forward->error, sizeof(forward->error), "%s", text);
 	return error_set(err, status, "listen", "forward %s/%s: %s", vm, forward->id, text);
@@ -206,13 +212,16 @@ int forward_bind(
 	int fd;
 
 	if (spec->handed) {
-		snprintf(forward->error, sizeof(forward->error), "its socket was handed over and is gone");
-		return error_set(err, 409, "listen", "forward %s/%s: %s", vm, forward->id, forward->error);
+		snprintf(forward->error, sizeof(forward->error),
+			"its socket was handed over and is gone");
+		return error_set(
+			err, 409, "listen", "forward %s/%s: %s", vm, forward->id, forward->error);
 	}
 	if (spec->kind == LISTENER_UNIX) {
 		snprintf(below, sizeof(below), "%s/vms/%s/", runtime_dir, vm);
-		if (strncmp(spec->path, below, strlen(below)) != 0 || strchr(spec->path + strlen(below), '/') ||
-			!spec->path[strlen(below)] || spec->path[strlen(below)] == '.')
+		if (strncmp(spec->path, below, strlen(below)) != 0 ||
+			strchr(spec->path + strlen(below), '/') || !spec->path[strlen(below)] ||
+			spec->path[strlen(below)] == '.')
 			return error_set(err, 400, "listen.unix",
 				"forward %s/%s: path is not a file below %s (others are handed over by attach.sock)",
 				vm, forward->id, below);
@@ -235,11 +244,12 @@ int forward_take(struct forward *forward, const char *vm, int fd, struct error *
 
 	forward->spec.handed = true;
 	if (status)
-		return error_set(err, 400, "fd", "forward %s/%s: the fd is %s, not a %s", vm, forward->id,
-			listener_describe(fd, what, sizeof(what)),
-			forward->spec.kind == LISTENER_UDP  ? "bound UDP socket"
-			: forward->spec.kind == LISTENER_TCP ? "listening TCP socket"
-							     : "listening unix stream socket");
+		return error_set(err, 400, "fd", "forward %s/%s: the fd is %s, not a %s", vm,
+			forward->id, listener_describe(fd, what, sizeof(what)),
+			forward->spec.kind == LISTENER_UDP ? "bound UDP socket"
+				: forward->spec.kind == LISTENER_TCP
+				? "listening TCP socket"
+				: "listening unix stream socket");
 	forward->fd = fd;
 	forward->error[0] = '\0';
 	forward_id(&forward->spec, forward->id, sizeof(forward->id));

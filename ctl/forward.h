@@ -24,9 +24,9 @@
 struct forward_spec {
 	char name[VM_NAME_MAX + 1]; /* a label, or "" */
 	enum listener_kind kind;
-	struct endpoint listen;   /* port 0: any free one */
-	char path[VM_PATH_LEN];   /* of unix listeners */
-	uint16_t target;          /* guest's port, same protocol */
+	struct endpoint listen; /* port 0: any free one */
+	char path[VM_PATH_LEN]; /* of unix listeners */
+	uint16_t target;        /* guest's port, same protocol */
 	bool snat;
 	bool handed; /* the socket came by attach.sock: it cannot be bound again by us */
 };

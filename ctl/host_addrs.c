@@ -18,9 +18,9 @@ static int by_bytes(const void *a, const void *b)
 
 static socklen_t length_of(const struct sockaddr *sa)
 {
-	return sa->sa_family == AF_INET	   ? sizeof(struct sockaddr_in)
-	       : sa->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6)
-					   : 0;
+	return sa->sa_family == AF_INET     ? sizeof(struct sockaddr_in)
+		: sa->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6)
+					    : 0;
 }
 
 int host_addrs_read(struct prefix **own)

@@ -94,7 +94,8 @@ struct host_addrs *host_addrs_new(struct event_base *base, host_addrs_fn *change
 	addrs->fd = open_netlink();
 	addrs->look = evtimer_new(base, on_look, addrs);
 	if (addrs->fd >= 0) {
-		addrs->readable = event_new(base, addrs->fd, EV_READ | EV_PERSIST, on_readable, addrs);
+		addrs->readable = event_new(
+			base, addrs->fd, EV_READ | EV_PERSIST, on_readable, addrs);
 		event_add(addrs->readable, NULL);
 	}
 	look_again(addrs);

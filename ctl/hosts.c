@@ -75,8 +75,7 @@ static int read_item(struct hosts *hosts, struct json_object *item, struct error
 			return error_set(err, 400, path, "%.64s is listed twice", name);
 	}
 	json_put_string(item, "name", name);
-	hosts->items[hosts->n].name =
-		json_object_get_string(json_object_object_get(item, "name"));
+	hosts->items[hosts->n].name = json_object_get_string(json_object_object_get(item, "name"));
 	hosts->n++;
 	return 0;
 }

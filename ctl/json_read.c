@@ -48,10 +48,12 @@ struct json_object *json_read(const char *text, size_t len, struct error *err)
 	json_tokener_free(tokener);
 	if (leniency(text, len) < len) {
 		json_object_put(doc);
-		error_set(err, 400, NULL, "not JSON: unexpected character at byte %zu", leniency(text, len));
+		error_set(err, 400, NULL, "not JSON: unexpected character at byte %zu",
+			leniency(text, len));
 		return NULL;
 	}
-	while (why == json_tokener_success && end < len && strchr(" \t\r\n", text[end]) && text[end])
+	while (why == json_tokener_success && end < len && strchr(" \t\r\n", text[end]) &&
+		text[end])
 		end++;
 	if (why == json_tokener_success && doc && end == len)
 		return doc;
@@ -62,9 +64,9 @@ struct json_object *json_read(const char *text, size_t len, struct error *err)
 		error_set(err, 400, NULL, "null, where an object is wanted");
 	else
 		error_set(err, 400, NULL, "not JSON: %s at byte %zu",
-			why == json_tokener_success ? "more after the end"
-			: why == json_tokener_continue ? "unfinished"
-						       : json_tokener_error_desc(why),
+			why == json_tokener_success            ? "more after the end"
+				: why == json_tokener_continue ? "unfinished"
+							       : json_tokener_error_desc(why),
 			end);
 	return NULL;
 }
@@ -95,7 +97,8 @@ static int wrong(const char *path, const char *key, const char *want, struct err
 	return error_set(err, 400, field, "%s%sis wanted", want, " ");
 }
 
-int json_only(struct json_object *obj, const char *path, const char *const *fields, struct error *err)
+int json_only(
+	struct json_object *obj, const char *path, const char *const *fields, struct error *err)
 {
 	char field[FIELD_LEN];
 
@@ -166,7 +169,8 @@ int json_get_int(struct json_object *obj, const char *path, const char *key, int
 	n = json_object_get_int64(value);
 	if (n < min || n > max)
 		return error_set(err, 400, field,
-			"%" PRId64 " is out of range, %" PRId64 " to %" PRId64 " is wanted", n, min, max);
+			"%" PRId64 " is out of range, %" PRId64 " to %" PRId64 " is wanted", n, min,
+			max);
 	*out = n;
 	return 1;
 }
@@ -258,5 +262,6 @@ void json_put_bool(struct json_object *obj, const char *key, bool value)
 
 const char *json_text(struct json_object *doc)
 {
-	return json_object_to_json_string_ext(doc, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+	return json_object_to_json_string_ext(
+		doc, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
 }

@@ -99,9 +99,13 @@ const char *listener_describe(int fd, char *buf, size_t len)
 		return buf;
 	}
 	getsockname(fd, (struct sockaddr *)&ss, &ss_len);
-	family = ss.ss_family == AF_UNIX ? "unix" : ss.ss_family == AF_INET || ss.ss_family == AF_INET6 ? "IP" : "foreign";
+	family = ss.ss_family == AF_UNIX                              ? "unix"
+		: ss.ss_family == AF_INET || ss.ss_family == AF_INET6 ? "IP"
+								      : "foreign";
 	snprintf(buf, len, "a%s %s %s socket%s", family[0] == 'I' ? "n" : "", family,
-		type == SOCK_STREAM ? "stream" : type == SOCK_DGRAM ? "datagram" : "other",
+		type == SOCK_STREAM          ? "stream"
+			: type == SOCK_DGRAM ? "datagram"
+					     : "other",
 		type == SOCK_STREAM && option(fd, SO_ACCEPTCONN) == 1 ? " that listens" : "");
 	return buf;
 }

@@ -57,7 +57,8 @@ static int make_directory(const char *path, mode_t mode, struct error *err)
 			continue;
 		*p = '\0';
 		if (mkdir(part, 0755) < 0 && errno != EEXIST)
-			return error_set(err, 500, NULL, "directory %s: %s", part, errno_text(errno));
+			return error_set(
+				err, 500, NULL, "directory %s: %s", part, errno_text(errno));
 		*p = '/';
 	}
 	if (mkdir(part, mode) == 0) {
@@ -69,7 +70,8 @@ static int make_directory(const char *path, mode_t mode, struct error *err)
 	if (stat(path, &st) < 0 || !S_ISDIR(st.st_mode))
 		return error_set(err, 500, NULL, "directory %s: not a directory", path);
 	if (access(path, W_OK | X_OK) < 0)
-		return error_set(err, 500, NULL, "directory %s: not writable: %s", path, errno_text(errno));
+		return error_set(
+			err, 500, NULL, "directory %s: not writable: %s", path, errno_text(errno));
 	return 0;
 }
 
@@ -94,7 +96,8 @@ static int lock_state(struct netctld *d, struct error *err)
 		return error_set(err, 500, NULL, "state directory %s: not writable: %s",
 			d->options.state_dir, errno_text(errno));
 	if (flock(d->lock, LOCK_EX | LOCK_NB) < 0)
-		return error_set(err, 500, NULL, "state directory %s: another netctld uses it", d->options.state_dir);
+		return error_set(err, 500, NULL, "state directory %s: another netctld uses it",
+			d->options.state_dir);
 	return 0;
 }
 
@@ -115,8 +118,9 @@ static int open_directories(struct netctld *d, struct error *err)
 		make_directory(runtime, 0750, err) < 0 || make_directory(vms, 0750, err) < 0)
 		return -1;
 	d->vms.group = find_group(d->options.group);
-	if (d->vms.group != (gid_t)-1 && (chown(runtime, (uid_t)-1, d->vms.group) < 0 ||
-						  chown(vms, (uid_t)-1, d->vms.group) < 0))
+	if (d->vms.group != (gid_t)-1 &&
+		(chown(runtime, (uid_t)-1, d->vms.group) < 0 ||
+			chown(vms, (uid_t)-1, d->vms.group) < 0))
 		log_debug("netctld", "chown.failed", "path=%s", runtime);
 	return lock_state(d, err);
 }
@@ -215,7 +219,8 @@ static void on_stopped(void *arg)
 
 static void on_signal(evutil_socket_t number, short what, void *arg)
 {
-	static const struct timeval limit = {.tv_sec = STOP_MS / 1000, .tv_usec = STOP_MS % 1000 * 1000};
+	static const struct timeval limit = {
+		.tv_sec = STOP_MS / 1000, .tv_usec = STOP_MS % 1000 * 1000};
 	struct netctld *d = arg;
 
 	(void)what;
@@ -300,7 +305,8 @@ static int open_supervisor(struct netctld *d, struct error *err)
 
 static int start(struct netctld *d, struct error *err)
 {
-	static const struct timeval limit = {.tv_sec = PATIENCE_MS / 1000, .tv_usec = PATIENCE_MS % 1000 * 1000};
+	static const struct timeval limit = {
+		.tv_sec = PATIENCE_MS / 1000, .tv_usec = PATIENCE_MS % 1000 * 1000};
 
 	if (open_directories(d, err) < 0 || open_loop(d, err) < 0 || open_records(d, err) < 0 ||
 		open_supervisor(d, err) < 0)

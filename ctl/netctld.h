@@ -27,10 +27,10 @@ struct netctld {
 	struct resolv_conf *resolv_conf;
 	struct api *api;
 	struct attach *attach;
-	int lock;        /* of the state directory */
-	bool serving;    /* api.sock is open */
+	int lock;     /* of the state directory */
+	bool serving; /* api.sock is open */
 	bool stopping;
-	int status;      /* of the program */
+	int status; /* of the program */
 	struct event *signals[3];
 	struct event *patience; /* for a spawner before api.sock opens; for the end when stopping */
 };

@@ -26,7 +26,8 @@ static const char usage[] =
 
 static int complain(const char *where, const char *what, const char *value)
 {
-	fprintf(stderr, "netctld: %s: %s%s%s\n", where, what, value ? ": " : "", value ? value : "");
+	fprintf(stderr, "netctld: %s: %s%s%s\n", where, what, value ? ": " : "",
+		value ? value : "");
 	return -1;
 }
 
@@ -121,19 +122,22 @@ static int default_dirs(struct options *o)
 
 	if (!o->runtime_dir[0]) {
 		if (!root && !runtime)
-			return complain("--runtime-dir", "needed where $XDG_RUNTIME_DIR is not set", NULL);
+			return complain(
+				"--runtime-dir", "needed where $XDG_RUNTIME_DIR is not set", NULL);
 		n = root ? snprintf(o->runtime_dir, sizeof(o->runtime_dir), "/run/netctl")
 			 : snprintf(o->runtime_dir, sizeof(o->runtime_dir), "%s/netctl", runtime);
 	}
 	if (!o->state_dir[0]) {
 		if (!root && !state && !home)
-			return complain("--state-dir", "needed where neither $XDG_STATE_HOME nor $HOME is set", NULL);
+			return complain("--state-dir",
+				"needed where neither $XDG_STATE_HOME nor $HOME is set", NULL);
 		if (root)
 			n = snprintf(o->state_dir, sizeof(o->state_dir), "/var/lib/netctl");
 		else if (state)
 			n = snprintf(o->state_dir, sizeof(o->state_dir), "%s/netctl", state);
 		else
-			n = snprintf(o->state_dir, sizeof(o->state_dir), "%s/.local/state/netctl", home);
+			n = snprintf(
+				o->state_dir, sizeof(o->state_dir), "%s/.local/state/netctl", home);
 	}
 	if (n >= PATH_MAX)
 		return complain("netctld", "directory name too long", NULL);
@@ -222,7 +226,8 @@ int options_read(struct options *o, int argc, char **argv)
 		return -1;
 	if (read_flags(o, argc, argv, &config) < 0 || default_dirs(o) < 0)
 		return -1;
-	if (absolute(o->runtime_dir, "--runtime-dir") < 0 || absolute(o->state_dir, "--state-dir") < 0)
+	if (absolute(o->runtime_dir, "--runtime-dir") < 0 ||
+		absolute(o->state_dir, "--state-dir") < 0)
 		return -1;
 	return 0;
 }

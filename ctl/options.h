@@ -16,9 +16,9 @@
 struct options {
 	char runtime_dir[PATH_MAX];
 	char state_dir[PATH_MAX];
-	char config[PATH_MAX];  /* the file that was read, or "" */
-	char group[64];         /* who may use api.sock and attach.sock; "" for nobody but us */
-	char netdp[PATH_MAX];   /* the program to start as a spawner; "" for the one beside us */
+	char config[PATH_MAX]; /* the file that was read, or "" */
+	char group[64];        /* who may use api.sock and attach.sock; "" for nobody but us */
+	char netdp[PATH_MAX];  /* the program to start as a spawner; "" for the one beside us */
 	enum log_level log_level;
 	bool sandbox_weak;      /* workers may run where neither namespaces nor Landlock work */
 	bool log_level_by_flag; /* a SIGHUP must not undo what the command line said */

@@ -21,7 +21,8 @@ struct policy {
 	size_t n_rules;
 };
 
-static int read_to(struct json_object *rule, const char *path, struct policy_rule *out, struct error *err)
+static int read_to(
+	struct json_object *rule, const char *path, struct policy_rule *out, struct error *err)
 {
 	char where[FIELD_LEN], field[FIELD_LEN];
 	struct json_object *list = NULL;
@@ -34,7 +35,8 @@ static int read_to(struct json_object *rule, const char *path, struct policy_rul
 	json_path(where, sizeof(where), path, "to");
 	n = json_object_array_length(list);
 	if (!n)
-		return error_set(err, 400, where, "an empty list matches nothing; leave it out for any address");
+		return error_set(err, 400, where,
+			"an empty list matches nothing; leave it out for any address");
 	to = calloc(n, sizeof(*to));
 	out->to = to;
 	if (!to)
@@ -50,9 +52,10 @@ static int read_to(struct json_object *rule, const char *path, struct policy_rul
 			continue;
 		if (prefix_parse(text, true, &to[i]) == 0)
 			return error_set(err, 400, field, "\"%.64s\" has host bits set", text);
-		if (strpbrk(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ*") && !strchr(text, ':') &&
-			!strchr(text, '/'))
-			return error_set(err, 400, field, "\"%.64s\": names are not supported yet", text);
+		if (strpbrk(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ*") &&
+			!strchr(text, ':') && !strchr(text, '/'))
+			return error_set(
+				err, 400, field, "\"%.64s\": names are not supported yet", text);
 		return error_set(err, 400, field, "\"%.64s\" is not ADDRESS or ADDRESS/BITS", text);
 	}
 	out->n_to = n;
@@ -86,7 +89,8 @@ static int read_ports_item(const char *text, struct policy_ports *out)
 	return *text || out->lo > out->hi ? -EINVAL : 0;
 }
 
-static int read_ports(struct json_object *rule, const char *path, struct policy_rule *out, struct error *err)
+static int read_ports(
+	struct json_object *rule, const char *path, struct policy_rule *out, struct error *err)
 {
 	char where[FIELD_LEN], field[FIELD_LEN];
 	struct json_object *list = NULL;
@@ -99,7 +103,8 @@ static int read_ports(struct json_object *rule, const char *path, struct policy_
 	json_path(where, sizeof(where), path, "ports");
 	n = json_object_array_length(list);
 	if (!n)
-		return error_set(err, 400, where, "an empty list matches nothing; leave it out for all ports");
+		return error_set(err, 400, where,
+			"an empty list matches nothing; leave it out for all ports");
 	ports = calloc(n, sizeof(*ports));
 	out->ports = ports;
 	if (!ports)
@@ -123,7 +128,8 @@ static int proto_parse(const char *text, uint8_t *out)
 	static const struct {
 		const char *name;
 		uint8_t proto;
-	} protos[] = {{"tcp", POLICY_PROTO_TCP}, {"udp", POLICY_PROTO_UDP}, {"icmp", POLICY_PROTO_ICMP}};
+	} protos[] = {
+		{"tcp", POLICY_PROTO_TCP}, {"udp", POLICY_PROTO_UDP}, {"icmp", POLICY_PROTO_ICMP}};
 
 	for (size_t i = 0; i < 3; i++) {
 		if (strcmp(text, protos[i].name) == 0) {
@@ -147,7 +153,8 @@ static int read_proto(struct json_object *obj, const char *path, uint8_t *proto,
 }
 
 /* "allow" or "deny" in `key`. 1, 0 where it is absent, or -1. */
-static int read_verdict(struct json_object *obj, const char *path, const char *key, bool *allow, struct error *err)
+static int read_verdict(
+	struct json_object *obj, const char *path, const char *key, bool *allow, struct error *err)
 {
 	const char *text = NULL;
 	char field[FIELD_LEN];
@@ -162,7 +169,8 @@ static int read_verdict(struct json_object *obj, const char *path, const char *k
 	return 1;
 }
 
-static int read_rule(struct json_object *rule, const char *path, struct policy_rule *out, struct error *err)
+static int read_rule(
+	struct json_object *rule, const char *path, struct policy_rule *out, struct error *err)
 {
 	static const char *const fields[] = {"action", "to", "ports", "proto", NULL};
 	int got;
@@ -296,15 +304,16 @@ int policy_compile(const struct policy *policy, const char *path, const struct p
 
 	/* The struct is ours: what lies behind the rules is scratch for a preset's. */
 	if (policy->has_preset) {
-		in.n_rules += policy_preset_rules(
-			policy->preset, own, n_own, policy->rules + policy->n_rules, &in.default_allow);
+		in.n_rules += policy_preset_rules(policy->preset, own, n_own,
+			policy->rules + policy->n_rules, &in.default_allow);
 		in.default_by = POLICY_BY_PRESET;
 	}
 	status = policy_table_compile(&in, table, len, &bad);
 	if (!status)
 		return 0;
 	if (bad < policy->n_rules)
-		json_path_at(field, sizeof(field), json_path(where, sizeof(where), path, "rules"), bad);
+		json_path_at(
+			field, sizeof(field), json_path(where, sizeof(where), path, "rules"), bad);
 	if (status == -EDOM)
 		return error_set(err, 400, field,
 			"an IPv6 prefix that embeds IPv4 addresses never matches: write the IPv4 prefix");

@@ -24,9 +24,9 @@ void refusals_add(struct refusals *refusals, const struct worker_refused_event *
 
 static const char *by_name(int32_t rule)
 {
-	return rule >= 0			? "rule"
-	       : rule == POLICY_BY_PRESET	? "preset"
-	       : rule == POLICY_BY_HOST_ACCESS ? "host_access"
+	return rule >= 0                        ? "rule"
+		: rule == POLICY_BY_PRESET      ? "preset"
+		: rule == POLICY_BY_HOST_ACCESS ? "host_access"
 						: "default";
 }
 
@@ -39,7 +39,10 @@ struct json_object *refusals_take(struct refusals *refusals)
 		const struct worker_refused_event *kept = &refusals->kept[--refusals->n];
 
 		data = json_object_new_object();
-		json_put_string(data, "proto", kept->proto == 1 ? "icmp" : kept->proto == 6 ? "tcp" : "udp");
+		json_put_string(data, "proto",
+			kept->proto == 1           ? "icmp"
+				: kept->proto == 6 ? "tcp"
+						   : "udp");
 		json_put_string(data, "to", addr_format(&kept->to.addr, text, sizeof(text)));
 		json_put_int(data, "port", kept->to.port);
 		json_put_string(data, "by", by_name(kept->rule));

@@ -13,5 +13,5 @@ bool tap_check(int fd)
 
 	memset(&request, 0, sizeof(request));
 	return ioctl(fd, TUNGETIFF, &request) == 0 && (request.ifr_flags & IFF_TAP) &&
-	       (request.ifr_flags & IFF_NO_PI);
+		(request.ifr_flags & IFF_NO_PI);
 }

@@ -36,8 +36,7 @@ struct vm *vms_find(struct vms *vms, const char *name)
 {
 	struct vm *vm;
 
-	TAILQ_FOREACH(vm, &vms->list, next)
-	{
+	TAILQ_FOREACH(vm, &vms->list, next) {
 		if (strcmp(vm->config.name, name) == 0)
 			return vm;
 	}
@@ -48,8 +47,7 @@ void vms_insert(struct vms *vms, struct vm *vm)
 {
 	struct vm *after;
 
-	TAILQ_FOREACH(after, &vms->list, next)
-	{
+	TAILQ_FOREACH(after, &vms->list, next) {
 		if (strcmp(after->config.name, vm->config.name) > 0)
 			break;
 	}
@@ -148,12 +146,12 @@ int vm_slot(struct vm *vm, struct error *err)
 {
 	int code = 0;
 
-	vm->slot = supervisor_add(
-		vm->vms->supervisor, vm->config.name, &vm_worker_ops, vm, &code);
+	vm->slot = supervisor_add(vm->vms->supervisor, vm->config.name, &vm_worker_ops, vm, &code);
 	if (vm->slot)
 		return 0;
 	if (code == -EEXIST)
-		return error_set(err, 503, NULL, "VM %s: its predecessor is still ending", vm->config.name);
+		return error_set(
+			err, 503, NULL, "VM %s: its predecessor is still ending", vm->config.name);
 	return error_set(err, 500, NULL, "VM %s: %s", vm->config.name, errno_text(code));
 }
 
@@ -227,8 +225,7 @@ bool vm_same(const struct vm *vm, const struct vm_request *request)
 		const struct forward_spec *spec = &request->forwards[i];
 		const struct forward *forward;
 
-		TAILQ_FOREACH(forward, &vm->forwards, next)
-		{
+		TAILQ_FOREACH(forward, &vm->forwards, next) {
 			struct forward_spec have = forward->spec;
 
 			if (!spec->listen.port)
@@ -261,8 +258,7 @@ static int store_new(struct vm *vm, struct error *err)
 
 	if (!status) {
 		status = store_vm_insert(store, &row, err);
-		TAILQ_FOREACH(forward, &vm->forwards, next)
-		{
+		TAILQ_FOREACH(forward, &vm->forwards, next) {
 			if (!status)
 				status = vm_forward_store(vm, forward, err);
 		}
@@ -290,14 +286,14 @@ static void undo(struct vm *vm)
 	vm_free(vm);
 }
 
-struct vm *vm_create(
-	struct vms *vms, struct vm_request *request, bool ephemeral, struct error *err)
+struct vm *vm_create(struct vms *vms, struct vm_request *request, bool ephemeral, struct error *err)
 {
 	struct forward *forward;
 	struct vm *vm;
 
 	if (vms_find(vms, request->config.name)) {
-		error_set(err, 409, "name", "VM %s exists with other settings", request->config.name);
+		error_set(
+			err, 409, "name", "VM %s exists with other settings", request->config.name);
 		return NULL;
 	}
 	if (!request->hosts && !(request->hosts = hosts_read(NULL, err)))
@@ -312,7 +308,8 @@ struct vm *vm_create(
 	vm->hosts = request->hosts;
 	if (vm_take_policy(vm, request->policy, "policy", err) < 0 || vm_slot(vm, err) < 0 ||
 		vm_link_open(vm, err) < 0 ||
-		vm_forwards_prepare(vm, request->forwards, request->n_forwards, "forwards", -1, NULL, NULL, err) < 0 ||
+		vm_forwards_prepare(vm, request->forwards, request->n_forwards, "forwards", -1,
+			NULL, NULL, err) < 0 ||
 		(!ephemeral && store_new(vm, err) < 0)) {
 		undo(vm);
 		return NULL;
@@ -365,16 +362,17 @@ static bool changeable(const struct vm *vm, const struct vm_config *to, struct e
 		return true;
 	error_set(err, 409,
 		strcmp(vm->config.name, to->name) != 0 ? "name"
-		: vm->config.link != to->link || strcmp(vm->config.path, to->path) != 0 ||
+			: vm->config.link != to->link || strcmp(vm->config.path, to->path) != 0 ||
 				vm->config.mtu != to->mtu || vm->config.handed != to->handed
 			? "link"
 			: "net",
-		"VM %s: name, link and net cannot be changed; delete it and create it anew", vm->config.name);
+		"VM %s: name, link and net cannot be changed; delete it and create it anew",
+		vm->config.name);
 	return false;
 }
 
-int vm_set_config(struct vm *vm, const struct vm_config *config, struct completion *wait,
-	struct error *err)
+int vm_set_config(
+	struct vm *vm, const struct vm_config *config, struct completion *wait, struct error *err)
 {
 	struct json_object *doc;
 	bool hosts = vm->config.host_access != config->host_access;
@@ -408,8 +406,9 @@ int vm_set_policy(struct vm *vm, struct policy *policy, bool cut_existing, struc
 	if (policy_compile(policy, "", vm->vms->own, vm->vms->n_own, &table, &len, err) < 0)
 		return -1;
 	free(table);
-	if (!vm->ephemeral && store_vm_set_policy(vm->vms->store, vm->config.name,
-				      json_text(policy_doc(policy)), err) < 0)
+	if (!vm->ephemeral &&
+		store_vm_set_policy(
+			vm->vms->store, vm->config.name, json_text(policy_doc(policy)), err) < 0)
 		return -1;
 	if (vm_take_policy(vm, policy, "", err) < 0)
 		return -1;
@@ -443,8 +442,7 @@ void vms_set_own_addrs(struct vms *vms, const struct prefix *own, size_t n)
 	free(vms->own);
 	vms->own = copy;
 	vms->n_own = n;
-	TAILQ_FOREACH(vm, &vms->list, next)
-	{
+	TAILQ_FOREACH(vm, &vms->list, next) {
 		if (!policy_uses_own_addrs(vm->policy))
 			continue;
 		if (vm_take_policy(vm, vm->policy, "", &err) == 0)
@@ -460,8 +458,7 @@ void vms_set_upstreams(struct vms *vms, const struct endpoint *upstreams, size_t
 
 	vms->n_upstreams = n < VM_UPSTREAMS_MAX ? n : VM_UPSTREAMS_MAX;
 	memcpy(vms->upstreams, upstreams, vms->n_upstreams * sizeof(*upstreams));
-	TAILQ_FOREACH(vm, &vms->list, next)
-	{
+	TAILQ_FOREACH(vm, &vms->list, next) {
 		if (!vm->config.n_upstreams)
 			vm_worker_dns(vm, NULL);
 	}
@@ -476,8 +473,7 @@ static void store_guests(struct vms *vms)
 	int status = 0;
 	bool begun = false;
 
-	TAILQ_FOREACH(vm, &vms->list, next)
-	{
+	TAILQ_FOREACH(vm, &vms->list, next) {
 		if (!vm->guest_dirty || vm->ephemeral)
 			continue;
 		if (!begun && store_begin(vms->store, &err) < 0)
@@ -499,8 +495,7 @@ static void on_housekeeping(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	store_guests(vms);
 	vms->ticks++;
-	TAILQ_FOREACH(vm, &vms->list, next)
-	{
+	TAILQ_FOREACH(vm, &vms->list, next) {
 		while ((data = refusals_take(&vm->refusals)))
 			vm_event(vm, "flow.refused", data);
 		if (vm->lease_new)

@@ -65,7 +65,7 @@ struct vm {
 	struct hosts *hosts;
 	TAILQ_HEAD(forward_list, forward) forwards;
 	size_t n_forwards;
-	bool ephemeral; /* not in the store */
+	bool ephemeral;    /* not in the store */
 	const void *owner; /* of an ephemeral VM: its attach connection */
 	int64_t created_ms;
 
@@ -74,19 +74,19 @@ struct vm {
 	struct mac mac;
 	bool has_lease;
 	struct worker_lease lease;
-	bool guest_dirty; /* mac and lease are newer than the store's */
-	bool lease_new;   /* and the lease has no event yet */
+	bool guest_dirty;          /* mac and lease are newer than the store's */
+	bool lease_new;            /* and the lease has no event yet */
 	struct worker_name *names; /* the newest VM_NAMES_KEPT, a ring; NULL while there are none */
 	size_t n_names;
 	size_t names_at;
 	struct refusals refusals;
 
 	/* the link */
-	int listener;      /* stream: listening socket, or -1 */
-	int bound;         /* dgram: bound socket, or -1; it is the NIC once peer is known */
-	bool bound_peer;   /* dgram: connected to its peer */
+	int listener;       /* stream: listening socket, or -1 */
+	int bound;          /* dgram: bound socket, or -1; it is the NIC once peer is known */
+	bool bound_peer;    /* dgram: connected to its peer */
 	struct event *peek; /* dgram: the first datagram of a peer */
-	int nic;           /* attached by attach.sock, or -1 */
+	int nic;            /* attached by attach.sock, or -1 */
 	enum worker_link_kind nic_kind;
 	bool link_up;
 	char link_error[160]; /* why the socket could not be bound, or "" */
@@ -102,7 +102,8 @@ struct vm {
 	bool flows_dead; /* flow_memory holds a dead worker's flows */
 	char sandbox[16];
 	char failure[256]; /* why no worker can be started, or "" */
-	struct completion *awaiting[VM_AWAITING_MAX]; /* answers that wait for it to be up, or not */
+	struct completion
+		*awaiting[VM_AWAITING_MAX]; /* answers that wait for it to be up, or not */
 	size_t n_awaiting;
 	struct event *patience; /* theirs */
 };
@@ -115,12 +116,13 @@ struct vms {
 	struct events *events;
 	struct supervisor *supervisor;
 	const char *runtime_dir;
-	gid_t group; /* of the links' sockets, or (gid_t)-1 */
+	gid_t group;        /* of the links' sockets, or (gid_t)-1 */
 	struct prefix *own; /* the host's interfaces' addresses */
 	size_t n_own;
 	struct endpoint upstreams[VM_UPSTREAMS_MAX]; /* the host's resolv.conf */
 	size_t n_upstreams;
-	struct event *housekeeping; /* each second: guests to the store, refusals, sockets to retry */
+	struct event
+		*housekeeping; /* each second: guests to the store, refusals, sockets to retry */
 	unsigned ticks;
 };
 
@@ -155,8 +157,8 @@ void vm_request_free(struct vm_request *request);
 /* Whether `vm` is what the request asks for. */
 bool vm_same(const struct vm *vm, const struct vm_request *request);
 /* Takes policy and hosts of the request. The VM, or NULL (409 where the name is taken). */
-struct vm *vm_create(struct vms *vms, struct vm_request *request, bool ephemeral,
-	struct error *err);
+struct vm *vm_create(
+	struct vms *vms, struct vm_request *request, bool ephemeral, struct error *err);
 /* Forgets the VM at once; gone (may be NULL) is called when its ports and paths are free again. */
 int vm_delete(struct vm *vm, void (*gone)(void *arg), void *arg, struct error *err);
 struct json_object *vm_json(struct vm *vm);
@@ -164,8 +166,8 @@ const char *vm_state(const struct vm *vm);
 struct json_object *vm_lease_json(const struct vm *vm); /* or NULL */
 
 /* Each takes what it is given on success only, and counts what is on its way in `wait`. */
-int vm_set_config(struct vm *vm, const struct vm_config *config, struct completion *wait,
-	struct error *err);
+int vm_set_config(
+	struct vm *vm, const struct vm_config *config, struct completion *wait, struct error *err);
 int vm_set_policy(struct vm *vm, struct policy *policy, bool cut_existing, struct completion *wait,
 	struct error *err);
 int vm_set_hosts(struct vm *vm, struct hosts *hosts, struct completion *wait, struct error *err);
@@ -193,8 +195,8 @@ int vm_forwards_add(struct vm *vm, const struct forward_spec *specs, size_t n, c
 	int handed_fd, struct forward **made, bool *is_new, struct completion *wait,
 	struct error *err);
 /* Its first half: sockets, but neither store nor worker. */
-int vm_forwards_prepare(struct vm *vm, const struct forward_spec *specs, size_t n,
-	const char *path, int handed_fd, struct forward **made, bool *is_new, struct error *err);
+int vm_forwards_prepare(struct vm *vm, const struct forward_spec *specs, size_t n, const char *path,
+	int handed_fd, struct forward **made, bool *is_new, struct error *err);
 int vm_forward_store(struct vm *vm, const struct forward *forward, struct error *err);
 /* Removes the forward; its port is free when wait is done. */
 int vm_forward_delete(

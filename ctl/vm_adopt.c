@@ -71,8 +71,8 @@ static bool is_same(const struct forward *forward, const struct worker_forward *
 	const struct forward_spec *spec = &forward->spec;
 
 	return spec->target == theirs->target_port && spec->snat == theirs->snat &&
-	       (spec->kind == LISTENER_UNIX) == theirs->unix_listener &&
-	       (spec->kind == LISTENER_UDP) == (theirs->proto == 17);
+		(spec->kind == LISTENER_UNIX) == theirs->unix_listener &&
+		(spec->kind == LISTENER_UDP) == (theirs->proto == 17);
 }
 
 /* Takes the socket of a forward that both have, if it is what its id says. */
@@ -108,8 +108,7 @@ static void finish(struct vm *vm)
 			log_error(vm->config.name, "link.failed", "reason=\"%s\"", err.text);
 		vm_link_push(vm, NULL);
 	}
-	TAILQ_FOREACH(forward, &vm->forwards, next)
-	{
+	TAILQ_FOREACH(forward, &vm->forwards, next) {
 		if (!forward->in_worker)
 			vm_forward_push(vm, forward, NULL);
 	}
@@ -148,9 +147,9 @@ static void on_forwards(
 static bool same_network(const struct vm *vm, const struct worker_description *theirs)
 {
 	return theirs->subnet.bits == vm->config.subnet.bits &&
-	       addr_eq(&theirs->subnet.addr, &vm->config.subnet.addr) &&
-	       theirs->guest_mac_fixed == vm->config.mac_fixed &&
-	       (!vm->config.mac_fixed || mac_eq(&theirs->guest_mac, &vm->config.mac));
+		addr_eq(&theirs->subnet.addr, &vm->config.subnet.addr) &&
+		theirs->guest_mac_fixed == vm->config.mac_fixed &&
+		(!vm->config.mac_fixed || mac_eq(&theirs->guest_mac, &vm->config.mac));
 }
 
 static void take_guest(struct vm *vm, const struct worker_description *theirs)
@@ -162,8 +161,7 @@ static void take_guest(struct vm *vm, const struct worker_description *theirs)
 	vm_worker_ops.events.names_seen(vm, theirs->names, theirs->n_names);
 }
 
-static void on_description(
-	void *arg, int code, const char *text, struct worker_description *theirs)
+static void on_description(void *arg, int code, const char *text, struct worker_description *theirs)
 {
 	struct adoption *adoption = arg;
 	struct worker_client *client = adoption ? adoption->client : NULL;

@@ -15,8 +15,7 @@
 #define DEFAULT_SUBNET "10.0.2.0/24"
 #define V4_BITS(bits) ((bits)-96)
 
-const char *const vm_config_fields[] = {
-	"name", "link", "net", "dns", "host_access", "ttl", NULL};
+const char *const vm_config_fields[] = {"name", "link", "net", "dns", "host_access", "ttl", NULL};
 
 static const char *const link_names[] = {"none", "stream", "dgram", "attach"};
 
@@ -110,7 +109,8 @@ static int read_path(struct json_object *link, const char *runtime_dir, struct v
 	if (config->link != VM_LINK_STREAM && config->link != VM_LINK_DGRAM) {
 		if (got || config->handed)
 			return error_set(err, 400, got ? "link.path" : "link.handed",
-				"VM %s: a link of kind %s has no path", config->name, link_names[config->link]);
+				"VM %s: a link of kind %s has no path", config->name,
+				link_names[config->link]);
 		return 0;
 	}
 	if (!got && config->handed)
@@ -124,10 +124,12 @@ static int read_path(struct json_object *link, const char *runtime_dir, struct v
 			"VM %s: link path of %zu bytes is too long for a unix socket (at most %zu)",
 			config->name, strlen(path), unix_path_max());
 	if (path[0] != '/')
-		return error_set(err, 400, "link.path", "VM %s: link path %s is not absolute", config->name, path);
-	if (!config->handed && (strncmp(path, below, strlen(below)) != 0 || !plain_path(path + strlen(below))))
-		return error_set(err, 400, "link.path", "VM %s: link path %s is not below %s", config->name,
-			path, below);
+		return error_set(err, 400, "link.path", "VM %s: link path %s is not absolute",
+			config->name, path);
+	if (!config->handed &&
+		(strncmp(path, below, strlen(below)) != 0 || !plain_path(path + strlen(below))))
+		return error_set(err, 400, "link.path", "VM %s: link path %s is not below %s",
+			config->name, path, below);
 	strcpy(config->path, path);
 	return 0;
 }
@@ -160,7 +162,8 @@ static int read_link(struct json_object *doc, const char *runtime_dir, struct vm
 			i++;
 		if (i == 4)
 			return error_set(err, 400, "link.kind",
-				"link kind \"%.32s\" is unknown: stream, dgram, attach or none", kind);
+				"link kind \"%.32s\" is unknown: stream, dgram, attach or none",
+				kind);
 		config->link = (enum vm_link)i;
 	}
 	if (json_get_bool(link, "link", "handed", &config->handed, err) < 0 ||
@@ -179,10 +182,12 @@ static int lay_out(struct vm_config *config, const char *text, struct error *err
 	if (!addr_is_v4(&config->subnet.addr) || bits < 96)
 		return error_set(err, 400, "net.subnet", "subnet %.60s is not IPv4", text);
 	if (V4_BITS(bits) > 29)
-		return error_set(err, 400, "net.subnet", "subnet %.60s is too small: at least a /29 is needed", text);
+		return error_set(err, 400, "net.subnet",
+			"subnet %.60s is too small: at least a /29 is needed", text);
 	base = addr_v4(&config->subnet.addr);
 	if (V4_BITS(bits) < 8 || base >> 24 == 0 || base >> 24 == 127 || base >> 28 >= 14)
-		return error_set(err, 400, "net.subnet", "subnet %.60s is no network for guests", text);
+		return error_set(
+			err, 400, "net.subnet", "subnet %.60s is no network for guests", text);
 	config->gateway = addr_from_v4(base + 2);
 	config->guest = addr_from_v4(base + (V4_BITS(bits) <= 27 ? 15 : 3));
 	return 0;
@@ -197,23 +202,27 @@ static int read_net(struct json_object *doc, struct vm_config *config, struct er
 
 	if (got < 0 || (got && json_only(net, "net", fields, err) < 0))
 		return -1;
-	if (got && (json_get_string(net, "net", "subnet", &subnet, err) < 0 ||
-			   json_get_string(net, "net", "mac", &mac, err) < 0))
+	if (got &&
+		(json_get_string(net, "net", "subnet", &subnet, err) < 0 ||
+			json_get_string(net, "net", "mac", &mac, err) < 0))
 		return -1;
 	if (prefix_parse(subnet, false, &config->subnet) < 0)
 		return error_set(err, 400, "net.subnet",
 			"subnet \"%.60s\" is not ADDRESS/BITS with zero host bits", subnet);
 	if (mac) {
 		if (mac_parse(mac, &config->mac) < 0)
-			return error_set(err, 400, "net.mac", "MAC address \"%.32s\" is not aa:bb:cc:dd:ee:ff", mac);
+			return error_set(err, 400, "net.mac",
+				"MAC address \"%.32s\" is not aa:bb:cc:dd:ee:ff", mac);
 		if (config->mac.b[0] & 1)
-			return error_set(err, 400, "net.mac", "MAC address %.32s is a group address", mac);
+			return error_set(
+				err, 400, "net.mac", "MAC address %.32s is a group address", mac);
 		config->mac_fixed = true;
 	}
 	return lay_out(config, subnet, err);
 }
 
-static int read_upstream(const char *text, const char *field, struct endpoint *out, struct error *err)
+static int read_upstream(
+	const char *text, const char *field, struct endpoint *out, struct error *err)
 {
 	out->port = 53;
 	if (addr_parse(text, &out->addr) < 0 && endpoint_parse(text, out) < 0)
@@ -243,9 +252,11 @@ static int read_dns_list(struct json_object *dns, const char *key, size_t max,
 			return error_set(err, 400, field, "a string is wanted");
 		if (strcmp(key, "search") == 0) {
 			if (!domain_name_valid(text))
-				return error_set(err, 400, field, "\"%.64s\" is no domain name", text);
+				return error_set(
+					err, 400, field, "\"%.64s\" is no domain name", text);
 			strcpy(config->search[config->n_search++], text);
-		} else if (read_upstream(text, field, &config->upstreams[config->n_upstreams++], err) < 0) {
+		} else if (read_upstream(text, field, &config->upstreams[config->n_upstreams++],
+				   err) < 0) {
 			return -1;
 		}
 	}

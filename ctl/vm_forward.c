@@ -13,8 +13,7 @@ struct forward *vm_forward_find(struct vm *vm, const char *id)
 {
 	struct forward *forward;
 
-	TAILQ_FOREACH(forward, &vm->forwards, next)
-	{
+	TAILQ_FOREACH(forward, &vm->forwards, next) {
 		if (strcmp(forward->id, id) == 0)
 			return forward;
 	}
@@ -49,7 +48,8 @@ static int revive(struct vm *vm, struct forward *have, const struct forward_spec
 	if (existing(vm, have, spec, made, err) < 0)
 		return -1;
 	if (have->fd >= 0)
-		return error_set(err, 409, "listen", "forward %s/%s exists", vm->config.name, have->id);
+		return error_set(
+			err, 409, "listen", "forward %s/%s exists", vm->config.name, have->id);
 	have->fd = handed_fd;
 	have->error[0] = '\0';
 	vm_forward_push(vm, have, NULL);
@@ -80,7 +80,8 @@ static int prepare_one(struct vm *vm, const struct forward_spec *spec, int hande
 				      : existing(vm, have, &resolved, made, err);
 	}
 	if (vm->n_forwards >= FORWARDS_MAX)
-		status = error_set(err, 409, "listen", "VM %s has %d forwards already", vm->config.name, FORWARDS_MAX);
+		status = error_set(err, 409, "listen", "VM %s has %d forwards already",
+			vm->config.name, FORWARDS_MAX);
 	else if (handed_fd < 0)
 		status = forward_bind(forward, vm->config.name, vm->vms->runtime_dir, err);
 	if (status) {
@@ -113,8 +114,8 @@ static void undo(struct vm *vm, struct forward **made, const bool *is_new, size_
 	}
 }
 
-int vm_forwards_prepare(struct vm *vm, const struct forward_spec *specs, size_t n,
-	const char *path, int handed_fd, struct forward **made, bool *is_new, struct error *err)
+int vm_forwards_prepare(struct vm *vm, const struct forward_spec *specs, size_t n, const char *path,
+	int handed_fd, struct forward **made, bool *is_new, struct error *err)
 {
 	struct forward **all = calloc(n + 1, sizeof(struct forward *));
 	bool *fresh = calloc(n + 1, sizeof(*fresh));
@@ -141,7 +142,8 @@ int vm_forwards_prepare(struct vm *vm, const struct forward_spec *specs, size_t 
 	return status;
 }
 
-static int store_all(struct vm *vm, struct forward **made, const bool *is_new, size_t n, struct error *err)
+static int store_all(
+	struct vm *vm, struct forward **made, const bool *is_new, size_t n, struct error *err)
 {
 	struct store *store = vm->vms->store;
 	struct error ignored;
@@ -259,8 +261,7 @@ void vm_forwards_bind(struct vm *vm, bool first)
 	struct forward *forward;
 	struct error err;
 
-	TAILQ_FOREACH(forward, &vm->forwards, next)
-	{
+	TAILQ_FOREACH(forward, &vm->forwards, next) {
 		if (forward->fd >= 0 || (forward->spec.handed && !first))
 			continue;
 		if (forward_bind(forward, vm->config.name, vm->vms->runtime_dir, &err) == 0)

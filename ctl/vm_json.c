@@ -34,7 +34,7 @@ static struct json_object *link_json(const struct vm *vm)
 	static const char *const nics[] = {NULL, "stream", "dgram", "tap"};
 	struct json_object *doc = json_object_new_object();
 	bool datagrams = vm->config.link == VM_LINK_DGRAM ||
-			 (vm->config.link == VM_LINK_ATTACH && vm->nic_kind == WORKER_LINK_DGRAM);
+		(vm->config.link == VM_LINK_ATTACH && vm->nic_kind == WORKER_LINK_DGRAM);
 
 	json_put_string(doc, "kind", vm_link_name(vm->config.link));
 	json_put_string(doc, "path", vm->config.path[0] ? vm->config.path : NULL);

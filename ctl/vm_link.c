@@ -47,7 +47,8 @@ static int make_directory(struct vm *vm, struct error *err)
 	if (mkdir(path, 0750) < 0) {
 		if (errno == EEXIST)
 			return 0;
-		return error_set(err, 500, NULL, "VM %s: directory %s: %s", vm->config.name, path, errno_text(errno));
+		return error_set(err, 500, NULL, "VM %s: directory %s: %s", vm->config.name, path,
+			errno_text(errno));
 	}
 	chmod(path, 0750); /* whatever our umask */
 	if (vm->vms->group != (gid_t)-1 && chown(path, (uid_t)-1, vm->vms->group) < 0)
@@ -64,7 +65,8 @@ static int bind_link(struct vm *vm, int type, struct error *err)
 
 		snprintf(vm->link_error, sizeof(vm->link_error), "link %s: %s", vm->config.path,
 			fd == -EEXIST ? "a file is in the way" : errno_text(fd));
-		return error_set(err, status, "link.path", "VM %s: %s", vm->config.name, vm->link_error);
+		return error_set(
+			err, status, "link.path", "VM %s: %s", vm->config.name, vm->link_error);
 	}
 	if (vm->vms->group != (gid_t)-1 && chown(vm->config.path, (uid_t)-1, vm->vms->group) < 0)
 		log_debug(vm->config.name, "chown.failed", "path=%s", vm->config.path);
@@ -98,7 +100,8 @@ static int find_peer(struct vm *vm)
 		socklen_t len = sizeof(from);
 		char byte;
 
-		if (recvfrom(vm->bound, &byte, 1, MSG_PEEK | MSG_DONTWAIT, (struct sockaddr *)&from, &len) < 0)
+		if (recvfrom(vm->bound, &byte, 1, MSG_PEEK | MSG_DONTWAIT, (struct sockaddr *)&from,
+			    &len) < 0)
 			return 0;
 		if (len <= offsetof(struct sockaddr_un, sun_path)) {
 			if (i == 0)
@@ -127,7 +130,8 @@ static void on_datagram(evutil_socket_t fd, short what, void *arg)
 static void watch(struct vm *vm)
 {
 	if (!vm->peek)
-		vm->peek = event_new(vm->vms->base, vm->bound, EV_READ | EV_PERSIST, on_datagram, vm);
+		vm->peek = event_new(
+			vm->vms->base, vm->bound, EV_READ | EV_PERSIST, on_datagram, vm);
 	if (vm->peek)
 		event_add(vm->peek, NULL);
 }
@@ -316,18 +320,21 @@ int vm_link_listen(struct vm *vm, enum vm_link kind, const char *path, int fd,
 	char what[64];
 
 	if (!vm->config.handed || vm->config.link != kind)
-		return error_set(err, 409, "vm", "VM %s: its link is of kind %s%s, not %s handed over",
-			vm->config.name, vm_link_name(vm->config.link),
-			vm->config.handed ? " handed over" : "", vm_link_name(kind));
+		return error_set(err, 409, "vm",
+			"VM %s: its link is of kind %s%s, not %s handed over", vm->config.name,
+			vm_link_name(vm->config.link), vm->config.handed ? " handed over" : "",
+			vm_link_name(kind));
 	if (strcmp(path, vm->config.path) != 0)
-		return error_set(err, 409, "path", "VM %s: its link is at %s", vm->config.name, vm->config.path);
+		return error_set(err, 409, "path", "VM %s: its link is at %s", vm->config.name,
+			vm->config.path);
 	if (vm->link_up)
 		return error_set(err, 409, "vm", "VM %s: link in use", vm->config.name);
 	if (kind == VM_LINK_STREAM ? !is_bound_to(fd, SOCK_STREAM, true, NULL)
 				   : !is_bound_to(fd, SOCK_DGRAM, false, NULL))
 		return error_set(err, 400, "fd", "VM %s: the fd is %s, not a %s", vm->config.name,
 			listener_describe(fd, what, sizeof(what)),
-			kind == VM_LINK_STREAM ? "listening unix stream socket" : "bound unix datagram socket");
+			kind == VM_LINK_STREAM ? "listening unix stream socket"
+					       : "bound unix datagram socket");
 	os_set_nonblock(fd, true);
 	vm_link_close(vm, false);
 	if (kind == VM_LINK_STREAM)

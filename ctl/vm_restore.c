@@ -23,7 +23,8 @@ static void restore_lease(struct vm *vm, const char *text)
 	int64_t since = 0;
 	struct error err;
 
-	if (json_object_is_type(doc, json_type_object) && json_get_string(doc, "", "addr", &addr, &err) > 0 &&
+	if (json_object_is_type(doc, json_type_object) &&
+		json_get_string(doc, "", "addr", &addr, &err) > 0 &&
 		json_get_string(doc, "", "mac", &mac, &err) > 0 &&
 		json_get_string(doc, "", "hostname", &hostname, &err) >= 0 &&
 		json_get_int(doc, "", "since_ms", 0, INT64_MAX, &since, &err) > 0 &&
@@ -70,8 +71,8 @@ static void restore_forward(void *arg, const char *id, const char *text)
 		TAILQ_INSERT_TAIL(&restored->vm->forwards, forward, next);
 		restored->vm->n_forwards++;
 	} else {
-		log_error(restored->vm->config.name, "forward.unreadable", "id=%s reason=\"%s\"", id,
-			restored->err.text);
+		log_error(restored->vm->config.name, "forward.unreadable", "id=%s reason=\"%s\"",
+			id, restored->err.text);
 	}
 	json_object_put(doc);
 }
@@ -135,9 +136,9 @@ int vms_restore(struct vms *vms, struct error *err)
 		*err = restored.err;
 		return -1;
 	}
-	TAILQ_FOREACH(restored.vm, &vms->list, next)
-	{
-		if (store_forwards(vms->store, restored.vm->config.name, restore_forward, &restored, err) < 0)
+	TAILQ_FOREACH(restored.vm, &vms->list, next) {
+		if (store_forwards(vms->store, restored.vm->config.name, restore_forward, &restored,
+			    err) < 0)
 			return -1;
 		vm_ttl_start(restored.vm);
 		vm_worker_want(restored.vm);
@@ -167,8 +168,7 @@ void vms_settle(struct vms *vms)
 {
 	struct vm *vm;
 
-	TAILQ_FOREACH(vm, &vms->list, next)
-	{
+	TAILQ_FOREACH(vm, &vms->list, next) {
 		if (!vm->settled && !vm->adopting)
 			vm_settle(vm, true);
 	}

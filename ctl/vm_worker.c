@@ -57,7 +57,8 @@ static void on_patience(evutil_socket_t fd, short what, void *arg)
 
 void vm_worker_await(struct vm *vm, struct completion *wait)
 {
-	static const struct timeval limit = {.tv_sec = VM_AWAIT_MS / 1000, .tv_usec = VM_AWAIT_MS % 1000 * 1000};
+	static const struct timeval limit = {
+		.tv_sec = VM_AWAIT_MS / 1000, .tv_usec = VM_AWAIT_MS % 1000 * 1000};
 	struct supervised_info info;
 
 	supervised_info(vm->slot, &info);
@@ -80,7 +81,8 @@ static struct worker_dns dns_of(const struct vm *vm, const char **search)
 		search[i] = vm->config.search[i];
 	return (struct worker_dns){
 		.upstreams = vm->config.n_upstreams ? vm->config.upstreams : vm->vms->upstreams,
-		.n_upstreams = vm->config.n_upstreams ? vm->config.n_upstreams : vm->vms->n_upstreams,
+		.n_upstreams = vm->config.n_upstreams ? vm->config.n_upstreams
+						      : vm->vms->n_upstreams,
 		.search = search,
 		.n_search = vm->config.n_search,
 	};
@@ -209,7 +211,8 @@ void vm_worker_configure(struct vm *vm, struct worker_client *client)
 	if (vm->flow_memory < 0)
 		vm->flow_memory = os_shm_create("netctl-flows", FLOW_MEMORY_SIZE);
 	if (vm->flow_memory < 0) {
-		log_warn(vm->config.name, "flow_memory.failed", "reason=\"%s\"", errno_text(vm->flow_memory));
+		log_warn(vm->config.name, "flow_memory.failed", "reason=\"%s\"",
+			errno_text(vm->flow_memory));
 		vm->flow_memory = -1;
 	}
 	config.flow_memory = vm->flow_memory;
@@ -312,8 +315,8 @@ static void on_lease(void *arg, const struct worker_lease *lease)
 {
 	struct vm *vm = arg;
 	bool same = vm->has_lease && addr_eq(&vm->lease.addr, &lease->addr) &&
-		    mac_eq(&vm->lease.mac, &lease->mac) &&
-		    strcmp(vm->lease.hostname, lease->hostname) == 0;
+		mac_eq(&vm->lease.mac, &lease->mac) &&
+		strcmp(vm->lease.hostname, lease->hostname) == 0;
 
 	vm->lease = *lease;
 	vm->has_lease = true;
@@ -360,12 +363,13 @@ const struct supervised_ops vm_worker_ops = {
 	.up = on_up,
 	.down = on_down,
 	.failed = on_failed,
-	.events = {
-		.link_changed = on_link_changed,
-		.guest_seen = on_guest_seen,
-		.lease = on_lease,
-		.names_seen = on_names_seen,
-		.flow_refused = on_flow_refused,
-		.link_returned = on_link_returned,
-	},
+	.events =
+		{
+			.link_changed = on_link_changed,
+			.guest_seen = on_guest_seen,
+			.lease = on_lease,
+			.names_seen = on_names_seen,
+			.flow_refused = on_flow_refused,
+			.link_returned = on_link_returned,
+		},
 };

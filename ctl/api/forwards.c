@@ -41,7 +41,7 @@ static int read_order(struct json_object *body, struct order *order, struct erro
 	int got;
 
 	order->list = json_object_is_type(body, json_type_object) &&
-		      json_object_object_get_ex(body, "items", NULL);
+		json_object_object_get_ex(body, "items", NULL);
 	if (!order->list) {
 		order->n = 1;
 		return forward_spec_read(body, "", false, &order->specs[0], err);
@@ -132,7 +132,8 @@ void api_forwards_post(struct api_request *request)
 		goto out;
 	}
 	made = made_of(vm, order);
-	waiting_reply(waiting, made && made->n ? 201 : 200, order_json(order), made ? undo : NULL, made);
+	waiting_reply(
+		waiting, made && made->n ? 201 : 200, order_json(order), made ? undo : NULL, made);
 out:
 	free(order);
 }
@@ -144,7 +145,8 @@ static struct forward *find(struct api_request *request, struct vm *vm)
 
 	if (forward)
 		return forward;
-	error_set(&err, 404, "id", "forward %s/%.160s is unknown", vm->config.name, request->parts[1]);
+	error_set(&err, 404, "id", "forward %s/%.160s is unknown", vm->config.name,
+		request->parts[1]);
 	api_problem(request, &err);
 	return NULL;
 }

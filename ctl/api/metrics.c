@@ -36,7 +36,8 @@ struct part {
 	char vm[VM_NAME_MAX + 1];
 };
 
-static void add(struct scrape *scrape, const char *vm, const char *name, const char *suffix, uint64_t value)
+static void add(
+	struct scrape *scrape, const char *vm, const char *name, const char *suffix, uint64_t value)
 {
 	struct sample *s;
 
@@ -79,10 +80,12 @@ static void print(struct scrape *scrape, struct evbuffer *out)
 		bool counter = len > 6 && strcmp(s->name + len - 6, "_total") == 0;
 
 		if (strcmp(s->name, last) != 0)
-			evbuffer_add_printf(out, "# TYPE %s %s\n", s->name, counter ? "counter" : "gauge");
+			evbuffer_add_printf(
+				out, "# TYPE %s %s\n", s->name, counter ? "counter" : "gauge");
 		last = s->name;
 		if (s->vm[0])
-			evbuffer_add_printf(out, "%s{vm=\"%s\"} %" PRIu64 "\n", s->name, s->vm, s->value);
+			evbuffer_add_printf(
+				out, "%s{vm=\"%s\"} %" PRIu64 "\n", s->name, s->vm, s->value);
 		else
 			evbuffer_add_printf(out, "%s %" PRIu64 "\n", s->name, s->value);
 	}
@@ -94,7 +97,8 @@ static void finish(struct scrape *scrape)
 
 	if (--scrape->pending)
 		return;
-	evhttp_add_header(evhttp_request_get_output_headers(http), "Content-Type", "text/plain; version=0.0.4");
+	evhttp_add_header(evhttp_request_get_output_headers(http), "Content-Type",
+		"text/plain; version=0.0.4");
 	print(scrape, evhttp_request_get_output_buffer(http));
 	evhttp_send_reply(http, 200, NULL, NULL);
 	api_done(scrape->request);
@@ -110,7 +114,8 @@ static void on_stats(void *arg, int code, const char *text, const struct worker_
 	(void)text;
 	if (!code) {
 		for (size_t i = 0; i < stats->n_counters; i++)
-			add(scrape, part->vm, stats->counters[i].name, "_total", stats->counters[i].value);
+			add(scrape, part->vm, stats->counters[i].name, "_total",
+				stats->counters[i].value);
 		add(scrape, part->vm, "flows.tcp", "", stats->tcp_flows);
 		add(scrape, part->vm, "flows.udp", "", stats->udp_flows);
 		add(scrape, part->vm, "flows.icmp", "", stats->icmp_flows);

@@ -36,8 +36,8 @@ struct api {
 	struct netctld *daemon;
 	struct evhttp *http;
 	struct evconnlistener *listener; /* evhttp's */
-	struct event *resume; /* soon, while too many are connected */
-	struct event *look;   /* now and then */
+	struct event *resume;            /* soon, while too many are connected */
+	struct event *look;              /* now and then */
 	TAILQ_HEAD(, connection) connections;
 	unsigned n;
 };
@@ -49,8 +49,7 @@ static struct connection *find(struct api *api, struct evhttp_connection *http)
 	struct bufferevent *bev = http ? evhttp_connection_get_bufferevent(http) : NULL;
 	struct connection *c;
 
-	TAILQ_FOREACH(c, &api->connections, next)
-	{
+	TAILQ_FOREACH(c, &api->connections, next) {
 		if (c->bev == bev)
 			return c;
 	}
@@ -267,7 +266,8 @@ void api_done(struct api_request *request)
 	free(request);
 }
 
-static void send_doc(struct api_request *request, int status, const char *type, struct json_object *doc)
+static void send_doc(
+	struct api_request *request, int status, const char *type, struct json_object *doc)
 {
 	struct evkeyvalq *headers = evhttp_request_get_output_headers(request->http);
 	struct evbuffer *out = evhttp_request_get_output_buffer(request->http);
@@ -320,7 +320,8 @@ void api_problem(struct api_request *request, const struct error *err)
 	if (err->field[0])
 		json_put_string(doc, "field", err->field);
 	if (err->status == 500)
-		log_error("api", "request.failed", "status=%d reason=\"%s\"", err->status, err->text);
+		log_error(
+			"api", "request.failed", "status=%d reason=\"%s\"", err->status, err->text);
 	send_doc(request, err->status, "application/problem+json", doc);
 }
 
@@ -361,8 +362,8 @@ int api_query_int(
 		*out = value;
 		return 0;
 	}
-	error_set(&err, 400, name, "\"%.32s\" is not a number of %lld to %lld", text, (long long)min,
-		(long long)max);
+	error_set(&err, 400, name, "\"%.32s\" is not a number of %lld to %lld", text,
+		(long long)min, (long long)max);
 	api_problem(request, &err);
 	return -1;
 }

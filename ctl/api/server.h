@@ -52,8 +52,8 @@ const char *api_query(struct api_request *request, const char *name);
 /* "1" or "true": true; absent, "0" or "false": false. Otherwise answers 400 and returns -1. */
 int api_query_bool(struct api_request *request, const char *name);
 /* A number of min…max. 0, or -1 after a 400. */
-int api_query_int(struct api_request *request, const char *name, int64_t min, int64_t max,
-	int64_t *out);
+int api_query_int(
+	struct api_request *request, const char *name, int64_t min, int64_t max, int64_t *out);
 /* The VM that the path names, or NULL after a 404. */
 struct vm *api_vm(struct api_request *request);
 

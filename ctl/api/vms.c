@@ -106,11 +106,12 @@ static void settle_policy(struct json_object *merged, struct json_object *patch)
 		!json_object_object_get_ex(change, "preset", NULL))
 		json_object_object_del(policy, "preset");
 	else if (json_object_object_get_ex(change, "preset", NULL) &&
-		 !json_object_object_get_ex(change, "default", NULL))
+		!json_object_object_get_ex(change, "default", NULL))
 		json_object_object_del(policy, "default");
 }
 
-static int patch_policy(struct vm *vm, struct policy **policy, struct completion *wait, struct error *err)
+static int patch_policy(
+	struct vm *vm, struct policy **policy, struct completion *wait, struct error *err)
 {
 	if (json_object_equal(policy_doc(*policy), policy_doc(vm->policy)))
 		return 0;
@@ -133,22 +134,23 @@ void api_vm_patch(struct api_request *request)
 
 	if (!vm)
 		return;
-	if (json_only(request->body, "", fields, &err) < 0 || check_name(vm, request->body, &err) < 0) {
+	if (json_only(request->body, "", fields, &err) < 0 ||
+		check_name(vm, request->body, &err) < 0) {
 		api_problem(request, &err);
 		return;
 	}
 	merged = patched(vm, request->body);
 	settle_policy(merged, request->body);
-	status = vm_request_read(&request->daemon->vms, merged,
-		vm->config.link, &wanted, &err);
+	status = vm_request_read(&request->daemon->vms, merged, vm->config.link, &wanted, &err);
 	json_object_put(merged);
 	if (status < 0) {
 		api_problem(request, &err);
 		return;
 	}
 	waiting = waiting_new(request);
-	if (waiting && (vm_set_config(vm, &wanted.config, waiting_completion(waiting), &err) < 0 ||
-			       patch_policy(vm, &wanted.policy, waiting_completion(waiting), &err) < 0))
+	if (waiting &&
+		(vm_set_config(vm, &wanted.config, waiting_completion(waiting), &err) < 0 ||
+			patch_policy(vm, &wanted.policy, waiting_completion(waiting), &err) < 0))
 		waiting_problem(waiting, &err);
 	else if (waiting)
 		waiting_reply_vm(waiting, 200, vm);

@@ -16,13 +16,14 @@ struct waiting {
 	void (*undo)(struct netctld *daemon, void *arg);
 	void *arg;
 	char vm[VM_NAME_MAX + 1]; /* whose document to answer, or "" */
-	bool refused; /* the answer is err */
+	bool refused;             /* the answer is err */
 	struct error err;
 };
 
 static struct json_object *document(struct waiting *waiting)
 {
-	struct vm *vm = waiting->vm[0] ? vms_find(&waiting->request->daemon->vms, waiting->vm) : NULL;
+	struct vm *vm = waiting->vm[0] ? vms_find(&waiting->request->daemon->vms, waiting->vm)
+				       : NULL;
 
 	return vm ? vm_json(vm) : json_object_get(waiting->doc);
 }

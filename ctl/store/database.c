@@ -89,7 +89,8 @@ int store_open(const char *path, struct store **out, struct error *err)
 
 	if (!store)
 		return error_set(err, 500, NULL, "out of memory");
-	if (sqlite3_open_v2(path, &store->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL) != SQLITE_OK)
+	if (sqlite3_open_v2(path, &store->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL) !=
+		SQLITE_OK)
 		database_error(store, err);
 	else if (sqlite3_db_readonly(store->db, "main") == 1)
 		error_set(err, 500, NULL, "store: not writable");

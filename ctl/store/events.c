@@ -41,8 +41,8 @@ int store_events(struct store *store, int64_t since, int max, store_event_fn *ea
 
 int store_event_mark(struct store *store, int64_t *mark, struct error *err)
 {
-	sqlite3_stmt *stmt =
-		database_prepare(store, err, "SELECT value FROM marks WHERE name = 'event'", "");
+	sqlite3_stmt *stmt = database_prepare(
+		store, err, "SELECT value FROM marks WHERE name = 'event'", "");
 	int status = stmt ? database_step(store, stmt, err) : -1;
 
 	*mark = 0;

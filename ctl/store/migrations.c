@@ -75,7 +75,8 @@ int database_migrate(struct store *store, struct error *err)
 	status = user_version(store, &version, err);
 	if (!status && version > N_STEPS)
 		status = error_set(err, 500, NULL,
-			"store: made by a newer netctld (schema %d, this one knows %d)", version, N_STEPS);
+			"store: made by a newer netctld (schema %d, this one knows %d)", version,
+			N_STEPS);
 	for (; !status && version < N_STEPS; version++)
 		status = migrate_one(store, version, err);
 	if (status) {

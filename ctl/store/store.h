@@ -54,13 +54,13 @@ int store_vms(struct store *store, store_vm_fn *each, void *arg, struct error *e
 
 /* ---- forwards ---- */
 
-int store_forward_insert(struct store *store, const char *vm, const char *id, const char *spec,
-	struct error *err);
+int store_forward_insert(
+	struct store *store, const char *vm, const char *id, const char *spec, struct error *err);
 int store_forward_delete(struct store *store, const char *vm, const char *id, struct error *err);
 typedef void store_forward_fn(void *arg, const char *id, const char *spec);
 /* In the order they were made. */
-int store_forwards(struct store *store, const char *vm, store_forward_fn *each, void *arg,
-	struct error *err);
+int store_forwards(
+	struct store *store, const char *vm, store_forward_fn *each, void *arg, struct error *err);
 
 /* ---- events ---- */
 
@@ -68,8 +68,8 @@ int store_forwards(struct store *store, const char *vm, store_forward_fn *each, 
 
 struct store_event {
 	int64_t id;
-	int64_t time_ms;  /* wall clock */
-	const char *vm;   /* or NULL */
+	int64_t time_ms; /* wall clock */
+	const char *vm;  /* or NULL */
 	const char *type;
 	const char *data; /* a JSON object */
 };

@@ -46,7 +46,8 @@ int store_vm_delete(struct store *store, const char *name, struct error *err)
 int store_vms(struct store *store, store_vm_fn *each, void *arg, struct error *err)
 {
 	sqlite3_stmt *stmt = database_prepare(store, err,
-		"SELECT name, created_ms, config, policy, hosts, mac, lease FROM vms ORDER BY name", "");
+		"SELECT name, created_ms, config, policy, hosts, mac, lease FROM vms ORDER BY name",
+		"");
 	int status = -1;
 
 	while (stmt && (status = database_step(store, stmt, err)) == 1) {
@@ -81,8 +82,8 @@ int store_forward_delete(struct store *store, const char *vm, const char *id, st
 int store_forwards(
 	struct store *store, const char *vm, store_forward_fn *each, void *arg, struct error *err)
 {
-	sqlite3_stmt *stmt = database_prepare(store, err,
-		"SELECT id, spec FROM forwards WHERE vm = ? ORDER BY number", "t", vm);
+	sqlite3_stmt *stmt = database_prepare(
+		store, err, "SELECT id, spec FROM forwards WHERE vm = ? ORDER BY number", "t", vm);
 	int status = -1;
 
 	while (stmt && (status = database_step(store, stmt, err)) == 1)

@@ -93,7 +93,8 @@ static inline void api_rig_stop(struct api_rig *rig)
 	if (rig->pid > 0)
 		api_rig_end(rig, SIGTERM);
 	snprintf(command, sizeof(command), "rm -rf '%s'", rig->dir);
-	ck_assert_int_eq(system(command), 0); /* NOLINT(cert-env33-c): a fixed command on our directory */
+	ck_assert_int_eq(
+		system(command), 0); /* NOLINT(cert-env33-c): a fixed command on our directory */
 }
 
 static inline int api_rig_connect(struct api_rig *rig, const char *name)
@@ -108,7 +109,8 @@ static inline int api_rig_connect(struct api_rig *rig, const char *name)
 }
 
 /* One request on a connection of its own; body NULL for none. */
-static inline void api_call(struct api_rig *rig, const char *method, const char *path, const char *body)
+static inline void api_call(
+	struct api_rig *rig, const char *method, const char *path, const char *body)
 {
 	static char answer[(1 << 20) + 8192];
 	int fd = api_rig_connect(rig, "api.sock");
@@ -117,8 +119,8 @@ static inline void api_call(struct api_rig *rig, const char *method, const char 
 	ssize_t n;
 
 	n = snprintf(answer, sizeof(answer),
-		"%s %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n%s", method, path,
-		body ? strlen(body) : 0, body ? body : "");
+		"%s %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n%s",
+		method, path, body ? strlen(body) : 0, body ? body : "");
 	os_send(fd, answer, (size_t)n, 0); /* cut short where the answer is 413 */
 	while ((n = recv(fd, answer + used, sizeof(answer) - 1 - used, 0)) > 0)
 		used += (size_t)n;
@@ -137,8 +139,8 @@ static inline void api_expect(
 	struct api_rig *rig, int status, const char *method, const char *path, const char *body)
 {
 	api_call(rig, method, path, body);
-	ck_assert_msg(rig->status == status, "%s %s %s: %d, not %d: %s", method, path, body ? body : "", rig->status,
-		status, rig->body);
+	ck_assert_msg(rig->status == status, "%s %s %s: %d, not %d: %s", method, path,
+		body ? body : "", rig->status, status, rig->body);
 }
 
 /* And that a problem names this field. */

@@ -53,7 +53,8 @@ static const char *forward_body(const char *proto, int port)
 {
 	static char body[200];
 
-	snprintf(body, sizeof(body), "{\"listen\":{\"proto\":\"%s\",\"port\":%d},\"to\":{\"port\":80}}", proto, port);
+	snprintf(body, sizeof(body),
+		"{\"listen\":{\"proto\":\"%s\",\"port\":%d},\"to\":{\"port\":80}}", proto, port);
 	return body;
 }
 
@@ -99,7 +100,8 @@ START_TEST(taken_port_is_named)
 	int port, fd = listen_here(&port);
 	char want[100];
 
-	api_expect_field(&rig, 409, "listen", "POST", "/v1/vms/web/forwards", forward_body("tcp", port));
+	api_expect_field(
+		&rig, 409, "listen", "POST", "/v1/vms/web/forwards", forward_body("tcp", port));
 	snprintf(want, sizeof(want), "forward web/tcp:127.0.0.1:%d: address in use", port);
 	ck_assert_str_eq(api_text(&rig, "detail"), want);
 	close(fd);
@@ -141,7 +143,8 @@ START_TEST(vm_with_a_taken_port_is_not_made)
 	int port, fd = listen_here(&port);
 	char body[200];
 
-	snprintf(body, sizeof(body), "{\"name\":\"b\",\"forwards\":[%s]}", forward_body("tcp", port));
+	snprintf(body, sizeof(body), "{\"name\":\"b\",\"forwards\":[%s]}",
+		forward_body("tcp", port));
 	api_expect_field(&rig, 409, "forwards[0].listen", "POST", "/v1/vms", body);
 	api_expect(&rig, 404, "GET", "/v1/vms/b", NULL);
 	close(fd);
@@ -155,7 +158,8 @@ START_TEST(unix_path_must_lie_with_the_vm)
 
 	api_expect_field(&rig, 400, "listen.unix", "POST", "/v1/vms/web/forwards",
 		"{\"listen\":{\"unix\":\"/tmp/elsewhere.sock\"},\"to\":{\"port\":80}}");
-	snprintf(body, sizeof(body), "{\"listen\":{\"unix\":\"%s/run/vms/web/f.sock\"},\"to\":{\"port\":80}}", rig.dir);
+	snprintf(body, sizeof(body),
+		"{\"listen\":{\"unix\":\"%s/run/vms/web/f.sock\"},\"to\":{\"port\":80}}", rig.dir);
 	api_expect(&rig, 201, "POST", "/v1/vms/web/forwards", body);
 }
 END_TEST

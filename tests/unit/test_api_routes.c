@@ -43,7 +43,8 @@ static size_t read_contract(struct operation *out, size_t max)
 
 		if (sscanf(line, "  /%60[^:]:", word) == 1 && line[2] == '/')
 			snprintf(path, sizeof(path), "/%s", word);
-		else if (sscanf(line, "    %7[a-z]:", word) == 1 && line[4] != ' ' && strcmp(word, "paramet") != 0 && *path) {
+		else if (sscanf(line, "    %7[a-z]:", word) == 1 && line[4] != ' ' &&
+			strcmp(word, "paramet") != 0 && *path) {
 			ck_assert_uint_lt(n, max);
 			for (char *p = word; *p; p++)
 				*p = (char)toupper((unsigned char)*p);
@@ -63,7 +64,9 @@ START_TEST(contract_and_table_agree)
 	for (const struct api_route *r = api_routes; r->path; r++, routes++) {
 		size_t i = 0;
 
-		while (i < n && (strcmp(contract[i].path, r->path) != 0 || strcmp(contract[i].method, r->method) != 0))
+		while (i < n &&
+			(strcmp(contract[i].path, r->path) != 0 ||
+				strcmp(contract[i].method, r->method) != 0))
 			i++;
 		ck_assert_msg(i < n, "%s %s is not in openapi.yaml", r->method, r->path);
 	}
@@ -85,12 +88,14 @@ static const struct {
 	{"GET", "/v1/vms/{vm}", "/v1/vms/web", NULL, 200},
 	{"PATCH", "/v1/vms/{vm}", "/v1/vms/web", "{\"ttl\":3600}", 200},
 	{"GET", "/v1/vms/{vm}/forwards", "/v1/vms/web/forwards", NULL, 200},
-	{"POST", "/v1/vms/{vm}/forwards", "/v1/vms/web/forwards", "{\"listen\":{\"port\":0},\"to\":{\"port\":80}}", 201},
+	{"POST", "/v1/vms/{vm}/forwards", "/v1/vms/web/forwards",
+		"{\"listen\":{\"port\":0},\"to\":{\"port\":80}}", 201},
 	{"GET", "/v1/vms/{vm}/forwards/{id}", "/v1/vms/web/forwards/%s", NULL, 200},
 	{"DELETE", "/v1/vms/{vm}/forwards/{id}", "/v1/vms/web/forwards/%s", NULL, 204},
 	{"GET", "/v1/vms/{vm}/policy", "/v1/vms/web/policy", NULL, 200},
 	{"PUT", "/v1/vms/{vm}/policy", "/v1/vms/web/policy?cut_existing=1", "\"none\"", 200},
-	{"POST", "/v1/vms/{vm}/policy/check", "/v1/vms/web/policy/check", "{\"to\":\"1.1.1.1\",\"port\":1}", 200},
+	{"POST", "/v1/vms/{vm}/policy/check", "/v1/vms/web/policy/check",
+		"{\"to\":\"1.1.1.1\",\"port\":1}", 200},
 	{"GET", "/v1/vms/{vm}/hosts", "/v1/vms/web/hosts", NULL, 200},
 	{"PUT", "/v1/vms/{vm}/hosts", "/v1/vms/web/hosts",
 		"{\"items\":[{\"name\":\"A.internal\",\"addresses\":[\"1.2.3.4\"]}]}", 200},
@@ -115,10 +120,12 @@ START_TEST(each_route_answers)
 	for (size_t i = 0; i < N_DRIVES; i++) {
 		size_t j = 0;
 
-		while (j < n && (strcmp(contract[j].path, drives[i].path) != 0 ||
-					strcmp(contract[j].method, drives[i].method) != 0))
+		while (j < n &&
+			(strcmp(contract[j].path, drives[i].path) != 0 ||
+				strcmp(contract[j].method, drives[i].method) != 0))
 			j++;
-		ck_assert_msg(j < n, "%s %s is not in openapi.yaml", drives[i].method, drives[i].path);
+		ck_assert_msg(
+			j < n, "%s %s is not in openapi.yaml", drives[i].method, drives[i].path);
 		snprintf(url, sizeof(url), "%s", drives[i].url);
 		if (strstr(url, "%s"))
 			snprintf(strstr(url, "%s"), 200, "%s", id);
@@ -148,7 +155,8 @@ END_TEST
 
 START_TEST(unknown_vm_is_404_everywhere)
 {
-	static const char *const paths[] = {"", "/forwards", "/forwards/x", "/policy", "/hosts", "/stats", "/flows"};
+	static const char *const paths[] = {
+		"", "/forwards", "/forwards/x", "/policy", "/hosts", "/stats", "/flows"};
 	char url[64];
 
 	for (size_t i = 0; i < sizeof(paths) / sizeof(*paths); i++) {
@@ -166,7 +174,8 @@ START_TEST(bad_bodies_name_the_field)
 	api_expect(&rig, 400, "POST", "/v1/vms", "");
 	api_expect(&rig, 400, "POST", "/v1/vms", "[]");
 	api_expect_field(&rig, 400, "colour", "POST", "/v1/vms", "{\"name\":\"a\",\"colour\":1}");
-	api_expect_field(&rig, 400, "net.subnet", "POST", "/v1/vms", "{\"name\":\"a\",\"net\":{\"subnet\":\"10.0.0.0/31\"}}");
+	api_expect_field(&rig, 400, "net.subnet", "POST", "/v1/vms",
+		"{\"name\":\"a\",\"net\":{\"subnet\":\"10.0.0.0/31\"}}");
 	api_expect_field(&rig, 400, "policy.rules[0].action", "POST", "/v1/vms",
 		"{\"name\":\"a\",\"policy\":{\"preset\":\"open\",\"rules\":[{\"action\":1}]}}");
 	api_expect_field(&rig, 400, "forwards[0].listen.port", "POST", "/v1/vms",
@@ -193,22 +202,28 @@ START_TEST(same_again_is_200_other_is_409)
 {
 	api_expect(&rig, 201, "POST", "/v1/vms", "{\"name\":\"a\"}");
 	api_expect(&rig, 200, "POST", "/v1/vms", "{\"name\":\"a\",\"policy\":\"public\"}");
-	api_expect_field(&rig, 409, "name", "POST", "/v1/vms", "{\"name\":\"a\",\"policy\":\"none\"}");
-	api_expect_field(&rig, 409, "name", "POST", "/v1/vms", "{\"name\":\"a\",\"net\":{\"subnet\":\"10.1.0.0/24\"}}");
+	api_expect_field(
+		&rig, 409, "name", "POST", "/v1/vms", "{\"name\":\"a\",\"policy\":\"none\"}");
+	api_expect_field(&rig, 409, "name", "POST", "/v1/vms",
+		"{\"name\":\"a\",\"net\":{\"subnet\":\"10.1.0.0/24\"}}");
 }
 END_TEST
 
 START_TEST(patch_changes_what_it_may)
 {
-	api_expect(&rig, 201, "POST", "/v1/vms", "{\"name\":\"a\",\"dns\":{\"search\":[\"x.org\"]}}");
-	api_expect(&rig, 200, "PATCH", "/v1/vms/a", "{\"dns\":{\"upstreams\":[\"9.9.9.9\"]},\"host_access\":true}");
+	api_expect(
+		&rig, 201, "POST", "/v1/vms", "{\"name\":\"a\",\"dns\":{\"search\":[\"x.org\"]}}");
+	api_expect(&rig, 200, "PATCH", "/v1/vms/a",
+		"{\"dns\":{\"upstreams\":[\"9.9.9.9\"]},\"host_access\":true}");
 	ck_assert_str_eq(api_text(&rig, "dns.upstreams.0"), "9.9.9.9");
 	ck_assert_str_eq(api_text(&rig, "dns.search.0"), "x.org");
 	ck_assert_str_eq(api_text(&rig, "host_access"), "true");
-	api_expect(&rig, 200, "PATCH", "/v1/vms/a", "{\"policy\":{\"default\":\"deny\"},\"dns\":null}");
+	api_expect(&rig, 200, "PATCH", "/v1/vms/a",
+		"{\"policy\":{\"default\":\"deny\"},\"dns\":null}");
 	ck_assert_str_eq(api_text(&rig, "policy.default"), "deny");
 	ck_assert_str_eq(api_text(&rig, "dns.upstreams.0"), "");
-	api_expect_field(&rig, 409, "net", "PATCH", "/v1/vms/a", "{\"net\":{\"subnet\":\"10.9.0.0/24\"}}");
+	api_expect_field(
+		&rig, 409, "net", "PATCH", "/v1/vms/a", "{\"net\":{\"subnet\":\"10.9.0.0/24\"}}");
 	api_expect_field(&rig, 409, "name", "PATCH", "/v1/vms/a", "{\"name\":\"b\"}");
 	api_expect_field(&rig, 400, "speed", "PATCH", "/v1/vms/a", "{\"speed\":1}");
 }

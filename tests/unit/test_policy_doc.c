@@ -35,7 +35,8 @@ static const char *verdict(const char *policy_text, const char *question, bool h
 	ck_assert_int_eq(policy_compile(policy, "", &own, 1, &table, &len, &err), 0);
 	doc = policy_explain(policy, table, &gateway, host_access, asked, &err);
 	ck_assert_msg(doc != NULL, "%s", err.text);
-	snprintf(answer, sizeof(answer), "%s %s", json_object_get_string(json_object_object_get(doc, "verdict")),
+	snprintf(answer, sizeof(answer), "%s %s",
+		json_object_get_string(json_object_object_get(doc, "verdict")),
 		json_object_get_string(json_object_object_get(doc, "by")));
 	json_object_put(doc);
 	json_object_put(asked);
@@ -56,18 +57,25 @@ static const struct {
 	{"{\"default\":\"deny\",\"rules\":{}}", "rules"},
 	{"{\"default\":\"deny\",\"rules\":[{}]}", "rules[0].action"},
 	{"{\"default\":\"deny\",\"rules\":[{\"action\":\"drop\"}]}", "rules[0].action"},
-	{"{\"default\":\"deny\",\"rules\":[{\"action\":\"allow\"},{\"action\":\"allow\",\"x\":1}]}", "rules[1].x"},
+	{"{\"default\":\"deny\",\"rules\":[{\"action\":\"allow\"},{\"action\":\"allow\",\"x\":1}]}",
+		"rules[1].x"},
 	{"{\"default\":\"deny\",\"rules\":[{\"action\":\"allow\",\"to\":[\"10.0.0.0/8\",\"*.github.com\"]}]}",
 		"rules[0].to[1]"},
-	{"{\"default\":\"deny\",\"rules\":[{\"action\":\"allow\",\"to\":[\"10.0.0.1/8\"]}]}", "rules[0].to[0]"},
-	{"{\"default\":\"deny\",\"rules\":[{\"action\":\"allow\",\"to\":[\"1.2.3\"]}]}", "rules[0].to[0]"},
+	{"{\"default\":\"deny\",\"rules\":[{\"action\":\"allow\",\"to\":[\"10.0.0.1/8\"]}]}",
+		"rules[0].to[0]"},
+	{"{\"default\":\"deny\",\"rules\":[{\"action\":\"allow\",\"to\":[\"1.2.3\"]}]}",
+		"rules[0].to[0]"},
 	{"{\"default\":\"deny\",\"rules\":[{\"action\":\"allow\",\"to\":[]}]}", "rules[0].to"},
-	{"{\"default\":\"deny\",\"rules\":[{\"action\":\"allow\",\"ports\":[\"70000\"]}]}", "rules[0].ports[0]"},
-	{"{\"default\":\"deny\",\"rules\":[{\"action\":\"allow\",\"ports\":[\"9-3\"]}]}", "rules[0].ports[0]"},
-	{"{\"default\":\"deny\",\"rules\":[{\"action\":\"allow\",\"ports\":[443]}]}", "rules[0].ports[0]"},
+	{"{\"default\":\"deny\",\"rules\":[{\"action\":\"allow\",\"ports\":[\"70000\"]}]}",
+		"rules[0].ports[0]"},
+	{"{\"default\":\"deny\",\"rules\":[{\"action\":\"allow\",\"ports\":[\"9-3\"]}]}",
+		"rules[0].ports[0]"},
+	{"{\"default\":\"deny\",\"rules\":[{\"action\":\"allow\",\"ports\":[443]}]}",
+		"rules[0].ports[0]"},
 	{"{\"default\":\"deny\",\"rules\":[{\"action\":\"allow\",\"ports\":[\"1\"],\"proto\":\"icmp\"}]}",
 		"rules[0].ports"},
-	{"{\"default\":\"deny\",\"rules\":[{\"action\":\"allow\",\"proto\":\"sctp\"}]}", "rules[0].proto"},
+	{"{\"default\":\"deny\",\"rules\":[{\"action\":\"allow\",\"proto\":\"sctp\"}]}",
+		"rules[0].proto"},
 };
 
 START_TEST(error_names_its_field)
@@ -80,8 +88,8 @@ END_TEST
 
 START_TEST(name_is_told_to_be_unsupported)
 {
-	ck_assert_ptr_null(
-		read_text("{\"default\":\"deny\",\"rules\":[{\"action\":\"allow\",\"to\":[\"example.com\"]}]}"));
+	ck_assert_ptr_null(read_text(
+		"{\"default\":\"deny\",\"rules\":[{\"action\":\"allow\",\"to\":[\"example.com\"]}]}"));
 	ck_assert_ptr_nonnull(strstr(err.text, "names are not supported yet"));
 }
 END_TEST
@@ -91,15 +99,17 @@ START_TEST(bare_string_is_a_preset)
 	struct policy *policy = read_text("\"none\"");
 
 	ck_assert_ptr_nonnull(policy);
-	ck_assert_str_eq(json_object_get_string(json_object_object_get(policy_doc(policy), "preset")), "none");
+	ck_assert_str_eq(
+		json_object_get_string(json_object_object_get(policy_doc(policy), "preset")),
+		"none");
 	policy_free(policy);
 }
 END_TEST
 
 START_TEST(embedded_ipv4_prefix_is_refused)
 {
-	struct policy *policy =
-		read_text("{\"default\":\"deny\",\"rules\":[{\"action\":\"deny\",\"to\":[\"64:ff9b::/96\"]}]}");
+	struct policy *policy = read_text(
+		"{\"default\":\"deny\",\"rules\":[{\"action\":\"deny\",\"to\":[\"64:ff9b::/96\"]}]}");
 	uint8_t *table = NULL;
 	size_t len;
 
@@ -118,7 +128,8 @@ static const struct {
 } verdicts[] = {
 	{"\"public\"", "{\"to\":\"1.1.1.1\",\"port\":443}", false, "allow preset"},
 	{"\"public\"", "{\"to\":\"10.1.1.1\",\"port\":443}", false, "deny preset"},
-	{"\"public\"", "{\"to\":\"5.6.7.8\",\"port\":443}", false, "deny preset"}, /* the host's own */
+	{"\"public\"", "{\"to\":\"5.6.7.8\",\"port\":443}", false,
+		"deny preset"}, /* the host's own */
 	{"\"open\"", "{\"to\":\"10.1.1.1\",\"port\":443}", false, "allow preset"},
 	{"\"open\"", "{\"to\":\"10.0.2.2\",\"port\":443}", false, "deny host_access"},
 	{"\"none\"", "{\"to\":\"10.0.2.2\",\"port\":443}", true, "allow host_access"},

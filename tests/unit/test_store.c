@@ -42,7 +42,8 @@ static struct store *open_store(void)
 
 static int insert(struct store *store, const char *name)
 {
-	struct store_vm vm = {.name = name, .created_ms = 7, .config = "{}", .policy = "{}", .hosts = "{}"};
+	struct store_vm vm = {
+		.name = name, .created_ms = 7, .config = "{}", .policy = "{}", .hosts = "{}"};
 
 	return store_vm_insert(store, &vm, &err);
 }
@@ -188,7 +189,8 @@ START_TEST(store_of_a_newer_program_is_refused)
 
 	store_close(store);
 	ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
-	ck_assert_int_eq(sqlite3_exec(db, "PRAGMA user_version = 1000", NULL, NULL, NULL), SQLITE_OK);
+	ck_assert_int_eq(
+		sqlite3_exec(db, "PRAGMA user_version = 1000", NULL, NULL, NULL), SQLITE_OK);
 	sqlite3_close(db);
 	ck_assert_int_eq(store_open(path, &store, &err), -1);
 	ck_assert_ptr_nonnull(strstr(err.text, "newer"));

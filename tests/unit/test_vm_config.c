@@ -49,10 +49,11 @@ START_TEST(text_reads_back)
 	struct json_object *doc;
 
 	ck_assert_int_eq(
-		read_text("{\"name\":\"a.b\",\"link\":{\"kind\":\"dgram\",\"path\":\"/tmp/x.sock\",\"handed\":true,"
-			  "\"mtu\":4000},\"net\":{\"subnet\":\"172.16.0.0/16\",\"mac\":\"52:54:00:01:02:03\"},"
-			  "\"dns\":{\"upstreams\":[\"1.1.1.1\",\"[::1]:5353\"],\"search\":[\"example.com\"]},"
-			  "\"host_access\":true,\"ttl\":60}"),
+		read_text(
+			"{\"name\":\"a.b\",\"link\":{\"kind\":\"dgram\",\"path\":\"/tmp/x.sock\",\"handed\":true,"
+			"\"mtu\":4000},\"net\":{\"subnet\":\"172.16.0.0/16\",\"mac\":\"52:54:00:01:02:03\"},"
+			"\"dns\":{\"upstreams\":[\"1.1.1.1\",\"[::1]:5353\"],\"search\":[\"example.com\"]},"
+			"\"host_access\":true,\"ttl\":60}"),
 		0);
 	first = config;
 	doc = vm_config_json(&config);
@@ -138,8 +139,8 @@ START_TEST(merge_patch)
 }
 END_TEST
 
-static const char *const not_json[] = {
-	"", " ", "{", "{\"a\":1", "{\"a\":1}}", "{'a':1}", "{\"a\":1,}", "nul", "null", "\xff", "{\"a\":\"\xff\"}",
+static const char *const not_json[] = {"", " ", "{", "{\"a\":1", "{\"a\":1}}", "{'a':1}",
+	"{\"a\":1,}", "nul", "null", "\xff", "{\"a\":\"\xff\"}",
 	"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]"};
 
 START_TEST(what_is_not_json_is_refused)
@@ -170,7 +171,8 @@ int main(void)
 	tcase_add_test(tc, text_reads_back);
 	tcase_add_loop_test(tc, error_names_its_field, 0, sizeof(bad) / sizeof(*bad));
 	tcase_add_loop_test(tc, merge_patch, 0, sizeof(patches) / sizeof(*patches));
-	tcase_add_loop_test(tc, what_is_not_json_is_refused, 0, sizeof(not_json) / sizeof(*not_json));
+	tcase_add_loop_test(
+		tc, what_is_not_json_is_refused, 0, sizeof(not_json) / sizeof(*not_json));
 	tcase_add_loop_test(tc, what_is_json_is_read, 0, sizeof(is_json) / sizeof(*is_json));
 	suite_add_tcase(suite, tc);
 	return run_suite(suite);
