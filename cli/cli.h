@@ -36,6 +36,7 @@ struct cli {
 	const struct noun *noun;         /* being run, for messages */
 	const struct command *command;
 	enum output output;
+	bool quiet;         /* say nothing of errors: it will be tried again */
 	bool colour;        /* stdout is a terminal that wants it */
 	const char *socket; /* -s, else $NETCTL_SOCKET, else NULL */
 	bool socket_told;   /* it was -s */
@@ -92,7 +93,7 @@ int cli_main(const struct noun *const *nouns, int argc, char **argv);
 int cli_error(const struct cli *cli, int status, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 /* "netctl: <text>": what the daemon says names its object by itself. */
-int cli_problem(int status, const char *text, const char *field);
+int cli_problem(const struct cli *cli, int status, const char *text, const char *field);
 /* As cli_error with STATUS_USAGE and a pointer to the help. */
 int cli_usage_error(const struct cli *cli, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));

@@ -32,6 +32,8 @@ static void say(const struct cli *cli, const char *fmt, va_list ap)
 {
 	char text[1024], clean[1024];
 
+	if (cli->quiet)
+		return;
 	vsnprintf(text, sizeof(text), fmt, ap);
 	fprintf(stderr, "netctl: ");
 	if (cli->noun && cli->command)
@@ -50,10 +52,12 @@ int cli_error(const struct cli *cli, int status, const char *fmt, ...)
 	return status;
 }
 
-int cli_problem(int status, const char *text, const char *field)
+int cli_problem(const struct cli *cli, int status, const char *text, const char *field)
 {
 	char clean[1024], where[128];
 
+	if (cli->quiet)
+		return status;
 	fprintf(stderr, "netctl: %s", cli_clean(text, clean, sizeof(clean)));
 	if (*field && !strstr(text, field))
 		fprintf(stderr, " (%s)", cli_clean(field, where, sizeof(where)));

@@ -243,7 +243,7 @@ int http_result(const struct cli *cli, const struct answer *answer)
 		text = doc_text(answer->body, "title");
 	if (!*text)
 		return cli_error(cli, status, "netctld answered %ld", answer->status);
-	return cli_problem(status, text, field);
+	return cli_problem(cli, status, text, field);
 }
 
 void http_answer_free(struct answer *answer)

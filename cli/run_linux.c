@@ -1,5 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* netctl run on Linux: netctl's own part. See run_linux.h for how it is put together. */
+/*
+ * netctl run on Linux: netctl's own part. See run_linux.h for how it is put together.
+ *
+ * The VM belongs to the attach connection. When netctld goes, its worker may serve COMMAND for a
+ * while without it; netctl keeps the tap and gives it to the next netctld that answers at the
+ * same place. Connections that stood then end, new ones work.
+ */
 #include "cli/run_linux.h"
 
 #include "cli/attach.h"
@@ -18,6 +24,18 @@
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#define RETRY_MS 500
+
+struct session {
+	struct run *run;
+	struct run_child child; /* pid is -1 where there is none */
+	int tap;
+	int sock; /* the attach connection, or -1 */
+	int sigfd;
+	bool own_group;     /* COMMAND's, see run_child_linux.c */
+	bool may_come_back; /* the daemon is not our own */
+};
 
 /* What is passed on to COMMAND, beside the children's end. */
 static const int passed[] = {SIGINT, SIGTERM, SIGHUP, SIGWINCH, SIGQUIT, SIGUSR1, SIGUSR2};
@@ -87,25 +105,45 @@ static int take_net(const struct run *run, struct json_object *vm, struct run_ne
 }
 
 /* Gives the tap to the daemon, which makes the VM; the connection holds it. */
-static int make_vm(const struct run *run, int sock, int tap, struct run_net *net)
+static int make_vm(struct session *s, struct run_net *net)
 {
 	struct json_object *line = json_object_new_object(), *answer;
-	char name[64];
+	struct run *run = s->run;
+	const char *name = doc_text(run->body, "name");
 	int err;
 
-	make_name(name, sizeof(name));
-	doc_put_text(run->body, "name", name);
 	doc_put_text(line, "op", "link");
 	doc_put_text(line, "vm", name);
 	doc_put_text(line, "kind", "tap");
 	json_object_object_add(line, "create", json_object_get(run->body));
-	if (attach_request(run->cli, sock, line, tap, &answer))
+	s->sock = attach_connect(run->cli);
+	if (s->sock < 0) {
+		json_object_put(line);
 		return -1;
-	err = take_net(run, doc_get(answer, "vm"), net);
-	json_object_put(answer);
-	if (!err && forwards_hand(run->cli, &run->forwards, sock, name))
+	}
+	err = attach_request(run->cli, s->sock, line, s->tap, &answer) ? -1 : 0;
+	if (!err) {
+		err = take_net(run, doc_get(answer, "vm"), net);
+		json_object_put(answer);
+	}
+	if (!err && forwards_hand(run->cli, &run->forwards, s->sock, name))
 		err = -1;
+	if (err) {
+		close(s->sock);
+		s->sock = -1;
+	}
 	return err;
+}
+
+/* The daemon is gone, or still is. */
+static void try_again(struct session *s)
+{
+	struct run_net net;
+
+	s->run->cli->quiet = true;
+	if (make_vm(s, &net) == 0)
+		fprintf(stderr, "netctl: run: netctld is back\n");
+	s->run->cli->quiet = false;
 }
 
 /* --- signals and the end --- */
@@ -122,19 +160,19 @@ static int open_signals(void)
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-static void pass_on(const struct run_child *child, int sigfd, bool own_group)
+static void pass_on(const struct session *s)
 {
 	struct signalfd_siginfo info;
 	struct run_message msg = {.type = RUN_SIGNAL};
 
-	while (read(sigfd, &info, sizeof(info)) == sizeof(info)) {
+	while (read(s->sigfd, &info, sizeof(info)) == sizeof(info)) {
 		if (info.ssi_signo == SIGCHLD)
 			continue;
 		/* What the terminal sends reaches the whole process group, and so COMMAND. */
-		if (info.ssi_code == SI_KERNEL && !own_group)
+		if (info.ssi_code == SI_KERNEL && !s->own_group)
 			continue;
 		msg.signal = (int)info.ssi_signo;
-		run_send(child->control, &msg, -1);
+		run_send(s->child.control, &msg, -1);
 	}
 }
 
@@ -191,30 +229,39 @@ static bool hear(const struct run *run, const struct run_child *child)
 	return true;
 }
 
-static int serve(
-	const struct run *run, const struct run_child *child, int sigfd, int sock, bool own_group)
+static void daemon_gone(struct session *s)
 {
-	struct pollfd pfd[3] = {
-		{.fd = sigfd, .events = POLLIN},
-		{.fd = child->control, .events = POLLIN},
-		{.fd = sock, .events = POLLIN},
-	};
+	close(s->sock);
+	s->sock = -1;
+	cli_error(s->run->cli, 0, "netctld is gone%s",
+		s->may_come_back ? ", waiting for it to come back" : "");
+}
+
+static int serve(struct session *s)
+{
+	struct pollfd pfd[3] = {{.events = POLLIN}, {.events = POLLIN}, {.events = POLLIN}};
 	char byte;
 
+	pfd[0].fd = s->sigfd;
+	pfd[1].fd = s->child.control;
 	for (;;) {
-		int status;
+		int status, n;
 
-		if (poll(pfd, 3, -1) < 0)
+		pfd[2].fd = s->sock;
+		n = poll(pfd, 3, s->sock < 0 && s->may_come_back ? RETRY_MS : -1);
+		if (n < 0)
 			continue;
-		if (pfd[1].revents && !hear(run, child))
+		if (!n)
+			try_again(s);
+		if (!n)
+			continue;
+		if (pfd[1].revents && !hear(s->run, &s->child))
 			pfd[1].fd = -1;
-		if (pfd[2].revents && recv(sock, &byte, 1, 0) == 0) {
-			cli_error(run->cli, 0, "netctld is gone: COMMAND has no network any more");
-			pfd[2].fd = -1;
-		}
+		if (pfd[2].revents && s->sock >= 0 && recv(s->sock, &byte, 1, 0) <= 0)
+			daemon_gone(s);
 		if (pfd[0].revents)
-			pass_on(child, sigfd, own_group);
-		status = pfd[1].fd < 0 ? ended(child) : -1;
+			pass_on(s);
+		status = pfd[1].fd < 0 ? ended(&s->child) : -1;
 		if (status >= 0)
 			return status;
 	}
@@ -243,55 +290,55 @@ static int receive_tap(const struct run *run, const struct run_child *child)
 }
 
 /* From the clone to COMMAND's end. Returns the exit status. */
-static int run_child(struct run *run, const struct run_watch *watch)
+static int run_child(struct session *s, const struct run_watch *watch)
 {
 	struct run_message msg = {.type = RUN_NET};
 	struct run_hidden hidden;
-	struct run_setup setup = {.command = run->command,
+	struct run_setup setup = {.command = s->run->command,
 		.hidden = &hidden,
-		.map_root = run->map_root,
-		.own_group = by_hand(),
+		.map_root = s->run->map_root,
+		.own_group = s->own_group,
 		.watch = watch->pid ? watch->pipe : -1};
-	struct run_child child = {.pid = -1, .control = -1};
-	int status = RUN_FAILURE, sock = -1, tap = -1, sigfd;
+	int status;
 
-	run_mount_hide(run->cli->api_path, watch->root, &hidden);
+	run_mount_hide(s->run->cli->api_path, watch->root, &hidden);
 	sigprocmask(SIG_SETMASK, NULL, &setup.mask);
-	if (run_child_start(run, &setup, &child) < 0)
-		goto out;
-	tap = receive_tap(run, &child);
-	if (tap < 0)
-		goto out;
-	sock = attach_connect(run->cli);
-	if (sock < 0 || make_vm(run, sock, tap, &msg.net) < 0)
-		goto out;
-	/* The data plane's now: when that lets go, the interface goes too. */
-	close(tap);
-	tap = -1;
-	sigfd = open_signals();
-	if (run_send(child.control, &msg, -1) < 0) {
-		cli_error(run->cli, 0, "the namespaces' init died");
-		goto out;
-	}
-	status = serve(run, &child, sigfd, sock, setup.own_group);
-	child.pid = -1;
-out:
-	if (child.pid > 0) {
-		kill(child.pid, SIGKILL);
-		waitpid(child.pid, NULL, 0);
-	}
-	if (child.control >= 0)
-		close(child.control);
-	if (tap >= 0)
-		close(tap);
-	if (sock >= 0)
-		close(sock);
+	if (run_child_start(s->run, &setup, &s->child) < 0)
+		return RUN_FAILURE;
+	s->tap = receive_tap(s->run, &s->child);
+	if (s->tap < 0 || make_vm(s, &msg.net) < 0)
+		return RUN_FAILURE;
+	s->sigfd = open_signals();
+	if (run_send(s->child.control, &msg, -1) < 0)
+		return cli_error(s->run->cli, RUN_FAILURE, "the namespaces' init died");
+	status = serve(s);
+	s->child.pid = -1;
 	return status;
+}
+
+static void session_end(struct session *s)
+{
+	if (s->child.pid > 0) {
+		kill(s->child.pid, SIGKILL);
+		waitpid(s->child.pid, NULL, 0);
+	}
+	if (s->child.control >= 0)
+		close(s->child.control);
+	if (s->tap >= 0)
+		close(s->tap);
+	if (s->sock >= 0)
+		close(s->sock);
 }
 
 int run_in_network(struct run *run)
 {
+	struct session s = {.run = run,
+		.child = {.pid = -1, .control = -1},
+		.tap = -1,
+		.sock = -1,
+		.own_group = by_hand()};
 	struct run_watch watch = {0};
+	char name[64];
 	pid_t foreground = tcgetpgrp(STDIN_FILENO);
 	bool daemon = socket_find(run->cli, !run->cli->socket_told) != 0;
 	int status = RUN_FAILURE;
@@ -301,7 +348,11 @@ int run_in_network(struct run *run)
 	if ((daemon || json_object_array_length(run->forwards.handed)) &&
 		run_watch_start(run, daemon, &watch) < 0)
 		goto out;
-	status = run_child(run, &watch);
+	make_name(name, sizeof(name));
+	doc_put_text(run->body, "name", name);
+	s.may_come_back = !daemon;
+	status = run_child(&s, &watch);
+	session_end(&s);
 	take_foreground(foreground);
 out:
 	run_watch_end(&watch);
