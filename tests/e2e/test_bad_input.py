@@ -4,6 +4,7 @@
 import os
 import random
 import socket
+import tempfile
 import time
 
 import pytest
@@ -141,7 +142,8 @@ def test_policy(daemon, policy, field):
 def test_spec_says_which_part(daemon, spec, part):
     assert new(daemon).status == 201
     text = daemon.fails("forward", "add", "vm", spec)
-    assert part in text and len(text.splitlines()) == 1
+    # A second line may point to the help.
+    assert part in text.splitlines()[0] and len(text.splitlines()) <= 2
     assert daemon.ask("GET", "/v1/vms/vm/forwards") == {"items": []}
 
 
@@ -163,19 +165,20 @@ def test_runtime_dir_too_long(tmp_path):
     assert status != 0 and "too long" in err
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_store_not_writable(tmp_path):
     from netctltest.process import program, run
-    status, _, err = run([program("netctld"), "--runtime-dir", str(tmp_path / "r"),
-                          "--state-dir", "/proc/nowhere"], 10)
+    with tempfile.TemporaryDirectory(prefix="nct.") as short:
+        status, _, err = run([program("netctld"), "--runtime-dir", short + "/r",
+                              "--state-dir", "/proc/nowhere"], 10)
     assert status != 0 and "/proc/nowhere" in err
 
 
 def test_store_is_no_directory(tmp_path):
     from netctltest.process import program, run
     (tmp_path / "file").write_text("")
-    status, _, err = run([program("netctld"), "--runtime-dir", str(tmp_path / "r"),
-                          "--state-dir", str(tmp_path / "file")], 10)
+    with tempfile.TemporaryDirectory(prefix="nct.") as short:
+        status, _, err = run([program("netctld"), "--runtime-dir", short + "/r",
+                              "--state-dir", str(tmp_path / "file")], 10)
     assert status != 0 and str(tmp_path / "file") in err
 
 

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from netctltest import xfer
-from netctltest.namespace import TapGuest
+from netctltest.namespace import StreamGuest, TapGuest
 from netctltest.process import SLOW, wait_for
 from netctltest.servers import fetch
 
@@ -215,10 +215,10 @@ def test_ephemeral_vm_goes_with_its_connection(daemon):
 
 def test_link_reset_keeps_forwards(daemon):
     """A VMM that comes again finds its lease, forwards and policy."""
-    first = TapGuest(daemon)
+    first = StreamGuest(daemon)
     forward = first.forward("tcp:0:7")
     first.close()
-    wait_for(lambda: daemon.vm("guest")["state"] == "waiting", 5, "VM guest waits")
+    wait_for(lambda: not daemon.vm("guest")["link"]["connected"], 5, "VM guest waits")
     records = daemon.ask("GET", "/v1/vms/guest/forwards")["items"]
     assert [r["listen"]["port"] for r in records] == [forward]
 

@@ -50,7 +50,13 @@ class Peer:
         self.to = path
 
     def ask(self):
-        self.sock.sendto(GATEWAY_MAC_QUERY, self.to)
+        """As a guest does: again and again, until there is an answer."""
+        def sent():
+            try:
+                return self.sock.sendto(GATEWAY_MAC_QUERY, self.to)
+            except (PermissionError, ConnectionRefusedError, BlockingIOError):
+                return 0
+        wait_for(sent, 5, "the link takes a new peer", 0.2)
         while True:
             frame = self.sock.recv(65536)
             if frame[12:14] == b"\x08\x06" and frame[20:22] == b"\0\2":

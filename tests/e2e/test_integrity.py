@@ -12,6 +12,7 @@ import time
 import pytest
 
 from netctltest import xfer
+from netctltest.namespace import StreamGuest, TapGuest
 from netctltest.process import SANITIZED, SLOW
 from netctltest.servers import free_port
 
@@ -217,6 +218,16 @@ def test_client_address_is_kept(daemon, guest):
     peer, peer_port = text.split()
     assert peer == guest.gateway
     assert 61000 <= int(peer_port) <= 65535
+
+
+@pytest.mark.parametrize("kind", [TapGuest, StreamGuest])
+def test_guest_that_never_spoke_is_reached(daemon, kind):
+    """A server with a fixed address may wait for its first client before it sends any frame."""
+    guest = kind(daemon, silent=True)
+    try:
+        xfer.both_same(*Pair(daemon, guest).into(["--send", 1000], ["--send", 1000], timeout=10))
+    finally:
+        guest.close()
 
 
 def test_linger_zero_is_a_reset_in_the_guest(daemon, guest):

@@ -97,12 +97,11 @@ def run_with_fd(argv, fd):
 
 
 class _Guest(Namespace):
-    """Makes a VM, then its link."""
+    """Makes a VM, then its link. silent: sends no frame by itself."""
 
     link = None
-    stateless = False
 
-    def __init__(self, daemon, name="guest", mtu=65520, address=True, **body):
+    def __init__(self, daemon, name="guest", mtu=65520, address=True, silent=False, **body):
         super().__init__(name, daemon.directory)
         self.daemon = daemon
         self.vm = name
@@ -118,6 +117,9 @@ class _Guest(Namespace):
         if address:
             self.address(mtu)
         wait_for(lambda: daemon.vm(name)["state"] == "running", 10, "VM %s runs" % name)
+        if address and not silent:
+            # DHCP would have been its first words.
+            self.run(["ping", "-c", "1", "-W", "1", GATEWAY])
 
     def connect_link(self):
         raise NotImplementedError
