@@ -17,6 +17,7 @@ struct loop {
 	struct timer_wheel *wheel;
 	struct task tasks; /* list head */
 	struct loop_hook *hooks;
+	uint64_t pass;
 	uint64_t now;
 	bool stale; /* the loop may have slept since `now` was read */
 	bool stopped;
@@ -36,6 +37,11 @@ uint64_t loop_now(struct loop *loop)
 		loop->stale = false;
 	}
 	return loop->now;
+}
+
+uint64_t loop_pass(const struct loop *loop)
+{
+	return loop->pass;
 }
 
 static uint64_t wheel_now(void *arg)
@@ -64,7 +70,8 @@ struct loop *loop_new(void)
 	loop->wakeup = event_new(loop->base, -1, 0, woken, NULL);
 	if (!loop->wheel || !loop->wakeup)
 		goto fail;
-	event_priority_set(loop->wakeup, LOOP_CONTROL);
+	/* Not before the others: a pass serves one priority, and this one has nothing to do. */
+	event_priority_set(loop->wakeup, LOOP_DATA);
 	return loop;
 fail:
 	if (config)
@@ -169,6 +176,7 @@ int loop_run(struct loop *loop)
 	loop->stopped = false;
 	while (!loop->stopped) {
 		loop->stale = true;
+		loop->pass++;
 		if (wait_for_events(loop) < 0)
 			return -EIO;
 		timer_wheel_run(loop->wheel, loop_now(loop));

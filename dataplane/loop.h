@@ -42,6 +42,8 @@ struct timer_wheel *loop_wheel(struct loop *loop);
 /* Milliseconds, monotonic, as of this pass: cheap, and the same for all in a pass. */
 uint64_t loop_now(struct loop *loop);
 
+uint64_t loop_pass(const struct loop *loop); /* a number that grows by one each pass */
+
 void loop_defer(struct loop *loop, struct task *task); /* no-op where queued already */
 void loop_cancel(struct loop *loop, struct task *task);
 /* The latest added runs first. */

@@ -18,7 +18,7 @@
 
 #define ETHERTYPE_PROBE 0x88b5
 #define PROBE_LEN 60
-#define PROBE_MS 2000
+#define PROBE_MS 1000
 #define SNDBUF (1 << 20)
 #define RCVBUF (4 << 20)
 
@@ -66,7 +66,9 @@ static bool dgram_receive(struct link *link)
 {
 	static const struct link_meta plain;
 
-	for (int i = 0; i < LINK_RX_FRAMES; i++) {
+	int budget = link_rx_budget(link);
+
+	for (int i = 0; i < budget; i++) {
 		ssize_t n = recv(link->fd, link->rx, link->rx_size, 0);
 
 		if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -81,7 +83,7 @@ static bool dgram_receive(struct link *link)
 		if (!link->up)
 			return false;
 	}
-	return true;
+	return budget > 1;
 }
 
 static int dgram_drain(struct link *link)

@@ -194,6 +194,15 @@ void link_deliver(struct link *link, const uint8_t *frame, size_t len, const str
 	link->events.frame(link->events.arg, frame, len, meta);
 }
 
+int link_rx_budget(struct link *link)
+{
+	uint64_t pass = loop_pass(link->loop);
+	bool busy = pass - link->rx_pass <= 1;
+
+	link->rx_pass = pass;
+	return busy ? LINK_RX_FRAMES : 1;
+}
+
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
 	struct link *link = arg;

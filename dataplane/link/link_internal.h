@@ -73,6 +73,7 @@ struct link {
 	/* receive buffer; `have` bytes of an unfinished record at its start (stream) */
 	uint8_t *rx;
 	size_t rx_size, have;
+	uint64_t rx_pass;  /* the loop's pass of the latest receive */
 	uint64_t skip;     /* bytes of an oversize record still to be thrown away */
 	bool resync;       /* taken over from a dead worker: look for a frame's start */
 	struct mac resync_dst, resync_src;
@@ -82,6 +83,11 @@ extern const struct link_ops link_stream_ops, link_dgram_ops, link_tap_ops;
 
 /* Delivers one frame upward, or counts why not. */
 void link_deliver(struct link *link, const uint8_t *frame, size_t len, const struct link_meta *meta);
+/*
+ * How many frames to read now. One, where the link was quiet during the last pass: a lone frame is
+ * then served without a second read that finds nothing. If there is more, epoll says so again.
+ */
+int link_rx_budget(struct link *link);
 /* The peer is gone or broke the framing. May hand the fd back (dgram) or wait for the next (listener). */
 void link_lost(struct link *link, const char *why);
 /* So many bytes at the head of the queue were written; records may be taken in parts. */

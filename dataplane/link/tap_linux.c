@@ -56,7 +56,9 @@ static void tap_fill_header(uint8_t *header, const struct link_meta *meta)
 
 static bool tap_receive(struct link *link)
 {
-	for (int i = 0; i < LINK_RX_FRAMES; i++) {
+	int budget = link_rx_budget(link);
+
+	for (int i = 0; i < budget; i++) {
 		struct virtio_net_hdr_v1 h = {0};
 		struct link_meta meta = {0};
 		ssize_t n = read(link->fd, link->rx, link->rx_size);
@@ -81,7 +83,7 @@ static bool tap_receive(struct link *link)
 		if (!link->up)
 			return false;
 	}
-	return true;
+	return budget > 1;
 }
 
 static int tap_drain(struct link *link)

@@ -92,7 +92,9 @@ static void on_host_ready(evutil_socket_t fd, short what, void *arg)
 	struct tcp_flow *f = arg;
 
 	(void)fd;
-	if (what & EV_READ)
+	if (what & EV_CLOSED)
+		f->host_closing = true;
+	if (what & (EV_READ | EV_CLOSED))
 		f->readable = true;
 	if (f->state != TCP_ESTABLISHED)
 		return;
@@ -105,8 +107,7 @@ static void on_host_ready(evutil_socket_t fd, short what, void *arg)
 int flow_connect_host(struct tcp_flow *f, int fd, bool is_tcp)
 {
 	host_side_init(&f->host, fd, is_tcp);
-	event_assign(&f->ready, loop_base(f->tcp->loop), fd, EV_READ | EV_WRITE | EV_ET | EV_PERSIST, on_host_ready,
-		     f);
+	event_assign(&f->ready, loop_base(f->tcp->loop), fd, f->tcp->ready_events, on_host_ready, f);
 	event_priority_set(&f->ready, LOOP_DATA);
 	if (event_add(&f->ready, NULL) < 0)
 		return -ENOMEM;

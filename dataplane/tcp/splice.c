@@ -142,7 +142,7 @@ static size_t next_length(struct tcp_flow *f)
 	if (usable > held_max - held)
 		usable = held_max - held;
 	/* Rather wait for an ACK than send slivers (RFC 9293 section 3.8.6.2.1). */
-	if (usable < f->mss && held)
+	if (usable < f->mss && usable < f->snd_wnd / 2 && held)
 		return 0;
 	if (max > f->mss)
 		max -= max % f->mss;
@@ -173,6 +173,13 @@ static void sent_data(struct tcp_flow *f, size_t n)
 	counter_add(tcp->counters, COUNTER_TCP_RX_BYTES, n);
 }
 
+/* After a read that took all there was: whether the end may stand behind it without an edge of its
+ * own to come. Where the system tells of an end when it comes, only if it has. */
+static bool may_have_end(const struct tcp_flow *f)
+{
+	return f->host_closing || !(f->tcp->ready_events & EV_CLOSED);
+}
+
 void splice_send_task(struct task *task)
 {
 	struct tcp_flow *f = (struct tcp_flow *)((char *)task - offsetof(struct tcp_flow, task));
@@ -197,6 +204,7 @@ void splice_send_task(struct task *task)
 		if (n > 0) {
 			sent_data(f, (size_t)n);
 			budget -= (size_t)n < budget ? (size_t)n : budget;
+			f->readable = (size_t)n == len || may_have_end(f);
 		} else if (n == 0) {
 			end_of_host(f);
 		} else if (n == -EAGAIN || n == -EINTR) {

@@ -46,6 +46,9 @@ struct tcp *tcp_new(const struct tcp_env *env)
 	tcp->ack_timer.fire = ack_timer;
 	tcp->accept_timer.fire = accept_timer;
 	tcp->hook.run = hook;
+	tcp->ready_events = EV_READ | EV_WRITE | EV_ET | EV_PERSIST;
+	if (event_base_get_features(loop_base(tcp->loop)) & EV_FEATURE_EARLY_CLOSE)
+		tcp->ready_events |= EV_CLOSED;
 	os_random(&tcp->isn_key, sizeof(tcp->isn_key));
 	tcp->flows = flow_table_new(TCP_FLOWS_MAX);
 	if (!tcp->flows) {

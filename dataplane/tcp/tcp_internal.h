@@ -118,6 +118,7 @@ struct tcp_flow {
 	bool inbound : 1;
 	bool guest_fin : 1, host_shut : 1, host_eof : 1, fin_sent : 1;
 	bool readable : 1;       /* the host socket may have more (or its end) */
+	bool host_closing : 1;   /* its end has come, behind what is there to read */
 	bool recovering : 1;
 	bool interactive : 1;    /* answers follow requests within TCP_ACK_DELAY_MS */
 	bool event_added : 1;
@@ -150,6 +151,7 @@ struct tcp {
 	struct timer ack_timer;
 	struct loop_hook hook;
 	size_t spilled; /* bytes in all spill buffers */
+	short ready_events; /* what is asked of libevent for a host socket */
 	bool room_wanted; /* some flow has wants_room */
 
 	struct tcp_listener *listeners;
