@@ -34,7 +34,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -42,7 +41,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define STACK_SIZE ((size_t)256 << 10)
 #define CAP_LIMIT 64 /* beyond the last capability of any kernel */
 
 int run_fail(struct run_message *msg, const char *fmt, ...)
@@ -171,7 +169,7 @@ static void execute(const struct run_setup *setup)
 /* Reaps all that can be; exits with COMMAND's status if it is among them. */
 static void reap(const struct run_setup *setup, pid_t command)
 {
-	const struct run_message stopped = {.type = RUN_STOPPED};
+	struct run_message stopped = {.type = RUN_STOPPED};
 	int status;
 	pid_t pid;
 
@@ -180,6 +178,8 @@ static void reap(const struct run_setup *setup, pid_t command)
 			continue;
 		if (!WIFSTOPPED(status))
 			_exit(WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status));
+		/* A group of outside this namespace reads as 0. */
+		stopped.foreground = tcgetpgrp(STDIN_FILENO) > 0;
 		run_send(setup->control, &stopped, -1);
 	}
 }
@@ -241,9 +241,8 @@ static int prepare(const struct run_setup *setup, struct run_message *msg)
 	return setup->map_root ? 0 : drop_capabilities(msg);
 }
 
-static int init_main(void *arg)
+static void init_main(const struct run_setup *setup)
 {
-	const struct run_setup *setup = arg;
 	struct run_message msg;
 	sigset_t chld;
 	pid_t command;
@@ -275,7 +274,6 @@ static int init_main(void *arg)
 	}
 	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	serve(setup, command, sigfd);
-	return 0;
 }
 
 /* --- netctl's side --- */
@@ -358,7 +356,6 @@ int run_child_start(const struct run *run, struct run_setup *setup, struct run_c
 {
 	int flags = CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWPID | SIGCHLD, pair[2], err;
 	struct run_message go = {.type = RUN_GO};
-	void *stack;
 
 	setup->userns = setup->map_root || !may_do_without_userns();
 	if (setup->userns)
@@ -368,14 +365,12 @@ int run_child_start(const struct run *run, struct run_setup *setup, struct run_c
 		return cli_error(run->cli, -1, "socketpair: %s", errno_text(err));
 	setup->other = child->control = pair[0];
 	setup->control = pair[1];
-	stack = mmap(NULL, STACK_SIZE, PROT_READ | PROT_WRITE,
-		MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
-	if (stack == MAP_FAILED)
-		return cli_error(run->cli, -1, "stack: %s", errno_text(errno));
 	fflush(NULL);
-	child->pid = clone(init_main, (char *)stack + STACK_SIZE, flags, setup);
+	/* As fork(2) with new namespaces; none of our platforms has its arguments in another order. */
+	child->pid = (pid_t)syscall(SYS_clone, flags, NULL, NULL, NULL, NULL);
+	if (child->pid == 0)
+		init_main(setup);
 	err = errno;
-	munmap(stack, STACK_SIZE);
 	close(setup->control);
 	if (child->pid < 0)
 		return clone_failed(run, setup, err);

@@ -186,27 +186,36 @@ static int ended(const struct run_child *child)
 	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
-/* A shell with job control that ran as COMMAND took the terminal and is gone: take it back. */
-static void take_foreground(pid_t group)
+static void take_foreground(void)
 {
 	sigset_t ttou, old;
 
-	if (group != getpgrp() || tcgetpgrp(STDIN_FILENO) == group)
-		return;
 	sigemptyset(&ttou);
 	sigaddset(&ttou, SIGTTOU);
 	sigprocmask(SIG_BLOCK, &ttou, &old);
-	tcsetpgrp(STDIN_FILENO, group);
+	tcsetpgrp(STDIN_FILENO, getpgrp());
 	sigprocmask(SIG_SETMASK, &old, NULL);
+}
+
+/* COMMAND, or a shell that it was, had the terminal and is gone: take it back, unless by now it is
+ * somebody else's. */
+static void restore_foreground(pid_t at_start)
+{
+	pid_t group = tcgetpgrp(STDIN_FILENO);
+
+	if (at_start == getpgrp() && group != at_start && group > 0 && kill(-group, 0) < 0 &&
+		errno == ESRCH)
+		take_foreground();
 }
 
 /* COMMAND has stopped: so do we, until our shell continues us. In an orphaned group, where nobody
  * would, the stop has no effect. */
-static void stop_with(const struct run_child *child)
+static void stop_with(const struct run_child *child, bool foreground)
 {
 	struct run_message msg = {.type = RUN_CONTINUE};
 
-	take_foreground(getpgrp());
+	if (foreground)
+		take_foreground();
 	raise(SIGTSTP);
 	msg.foreground = tcgetpgrp(STDIN_FILENO) == getpgrp();
 	run_send(child->control, &msg, -1);
@@ -221,7 +230,7 @@ static bool hear(const struct run *run, const struct run_child *child)
 	if (run_receive(child->control, &msg, &fd) < 0)
 		return false;
 	if (msg.type == RUN_STOPPED)
-		stop_with(child);
+		stop_with(child, msg.foreground);
 	if (msg.type == RUN_FAILED) {
 		msg.text[sizeof(msg.text) - 1] = '\0';
 		cli_error(run->cli, 0, "%s", msg.text);
@@ -353,7 +362,7 @@ int run_in_network(struct run *run)
 	s.may_come_back = !daemon;
 	status = run_child(&s, &watch);
 	session_end(&s);
-	take_foreground(foreground);
+	restore_foreground(foreground);
 out:
 	run_watch_end(&watch);
 	return status;

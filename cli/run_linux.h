@@ -60,7 +60,7 @@ struct run_message {
 	enum run_message_type type;
 	union {
 		int signal;
-		bool foreground; /* of CONTINUE */
+		bool foreground; /* of STOPPED and CONTINUE: has or gets the terminal */
 		struct run_net net;
 		char text[512];
 	};
