@@ -107,8 +107,8 @@ static int send_line(struct attach_connection *c, struct json_object *doc)
 	ssize_t sent = -1;
 
 	if (line) {
-		memcpy(line, text, len);
-		line[len] = '\n';
+		memcpy(line, text, len + 1);
+		line[len] = '\n'; /* where the NUL was */
 		sent = os_send(c->fd, line, len + 1, MSG_DONTWAIT);
 	}
 	free(line);

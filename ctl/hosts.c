@@ -71,11 +71,12 @@ static int read_item(struct hosts *hosts, struct json_object *item, struct error
 		read_addrs(item, path, hosts, hosts->n, err) < 0)
 		return -1;
 	for (size_t i = 0; i < hosts->n; i++) {
-		if (strcmp(hosts->items[i].name, name) == 0)
+		if (strcmp(hosts->names[i], name) == 0)
 			return error_set(err, 400, path, "%.64s is listed twice", name);
 	}
 	json_put_string(item, "name", name);
-	hosts->items[hosts->n].name = json_object_get_string(json_object_object_get(item, "name"));
+	memcpy(hosts->names[hosts->n], name, sizeof(name));
+	hosts->items[hosts->n].name = hosts->names[hosts->n];
 	hosts->n++;
 	return 0;
 }
@@ -105,8 +106,9 @@ struct hosts *hosts_read(struct json_object *doc, struct error *err)
 	json_object_object_get_ex(hosts->doc, "items", &list);
 	n = json_object_array_length(list);
 	hosts->items = calloc(n + 1, sizeof(*hosts->items));
+	hosts->names = calloc(n + 1, sizeof(*hosts->names));
 	hosts->addrs = calloc(n + 1, HOSTS_ADDRS_MAX * sizeof(*hosts->addrs));
-	if (!hosts->items || !hosts->addrs)
+	if (!hosts->items || !hosts->names || !hosts->addrs)
 		goto out_of_memory;
 	for (size_t i = 0; i < n; i++) {
 		if (read_item(hosts, json_object_array_get_idx(list, i), err) < 0)
@@ -126,6 +128,7 @@ void hosts_free(struct hosts *hosts)
 		return;
 	json_object_put(hosts->doc);
 	free(hosts->items);
+	free(hosts->names);
 	free(hosts->addrs);
 	free(hosts);
 }

@@ -4,6 +4,7 @@
 #define CTL_HOSTS_H
 
 #include "common/error.h"
+#include "ctl/vm_config.h"
 #include "ctl/worker_client.h"
 
 #include <json-c/json.h>
@@ -15,7 +16,8 @@ struct hosts {
 	struct json_object *doc; /* as read, names in lower case */
 	struct worker_host *items;
 	size_t n;
-	struct addr *addrs; /* what items point into */
+	char (*names)[VM_DOMAIN_LEN]; /* what items point into */
+	struct addr *addrs;           /* HOSTS_ADDRS_MAX for each */
 };
 
 /* doc NULL is an empty list. A fresh struct, or NULL with err filled. */

@@ -120,9 +120,13 @@ int vm_forwards_prepare(struct vm *vm, const struct forward_spec *specs, size_t 
 	struct forward **all = calloc(n + 1, sizeof(struct forward *));
 	bool *fresh = calloc(n + 1, sizeof(*fresh));
 	char inner[FIELD_LEN], at[FIELD_LEN];
-	int status = all && fresh ? 0 : error_set(err, 500, NULL, "out of memory");
+	int status = 0;
 	size_t i = 0;
 
+	if (!all || !fresh) {
+		status = error_set(err, 500, NULL, "out of memory");
+		goto out;
+	}
 	for (; !status && i < n; i++) {
 		status = prepare_one(vm, &specs[i], handed_fd, &all[i], &fresh[i], err);
 		if (status < 0 && path && err->field[0]) {
@@ -131,12 +135,15 @@ int vm_forwards_prepare(struct vm *vm, const struct forward_spec *specs, size_t 
 			json_path(err->field, sizeof(err->field), at, inner);
 		}
 	}
-	if (status && all && fresh)
+	if (status) {
 		undo(vm, all, fresh, i, handed_fd >= 0);
-	if (!status && made)
+		goto out;
+	}
+	if (made)
 		memcpy(made, all, n * sizeof(*made));
-	if (!status && is_new)
+	if (is_new)
 		memcpy(is_new, fresh, n * sizeof(*is_new));
+out:
 	free(all);
 	free(fresh);
 	return status;
