@@ -29,6 +29,9 @@ char *cli_clean(const char *text, char *buf, size_t len)
 }
 
 static void say(const struct cli *cli, const char *fmt, va_list ap)
+	__attribute__((format(printf, 2, 0)));
+
+static void say(const struct cli *cli, const char *fmt, va_list ap)
 {
 	char text[1024], clean[1024];
 
