@@ -93,7 +93,7 @@ struct vm *vm_new(struct vms *vms, const struct vm_config *config)
 	vm->vms = vms;
 	vm->config = *config;
 	vm->created_ms = clock_wall_ms();
-	vm->listener = vm->bound = vm->nic = vm->flow_memory = -1;
+	vm->listener = vm->bound = vm->nic = vm->vmm = vm->flow_memory = -1;
 	TAILQ_INIT(&vm->forwards);
 	vm->ttl = evtimer_new(vms->base, on_ttl, vm);
 	if (vm->ttl)

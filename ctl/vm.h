@@ -87,6 +87,8 @@ struct vm {
 	bool bound_peer;    /* dgram: connected to its peer */
 	struct event *peek; /* dgram: the first datagram of a peer */
 	int nic;            /* attached by attach.sock, or -1 */
+	bool nic_served;    /* a worker has read from it */
+	int vmm;            /* stream: the worker's connection to the VMM, for its successor, or -1 */
 	enum worker_link_kind nic_kind;
 	bool link_up;
 	char link_error[160]; /* why the socket could not be bound, or "" */
@@ -220,7 +222,9 @@ void vm_link_push(struct vm *vm, struct completion *wait);
 /* The worker's word that the peer of the dgram socket is gone: the next one is awaited. */
 void vm_link_returned(struct vm *vm);
 void vm_link_changed(struct vm *vm, bool up);
-/* The worker is gone, and what was half said on its link with it. */
+/* Keeps the connection of a stream link to its VMM (taken: *connected is set to -1). */
+void vm_link_connected(struct vm *vm, int *connected);
+/* The worker is gone; its successor goes on with the same link. */
 void vm_link_orphaned(struct vm *vm);
 /* Sockets out of an adopted worker; each is taken (set to -1) where it is what this VM should have. */
 void vm_link_adopt(struct vm *vm, enum worker_link_kind kind, int *listener, int *connected);

@@ -209,7 +209,9 @@ void vm_link_close(struct vm *vm, bool remove)
 		close(vm->bound);
 	if (vm->nic >= 0)
 		close(vm->nic);
-	vm->listener = vm->bound = vm->nic = -1;
+	if (vm->vmm >= 0)
+		close(vm->vmm);
+	vm->listener = vm->bound = vm->nic = vm->vmm = -1;
 	if (!remove)
 		return;
 	if (ours && !vm->config.handed)
@@ -219,6 +221,14 @@ void vm_link_close(struct vm *vm, bool remove)
 }
 
 /* ---- to the worker ---- */
+
+/* The VMM stays connected to nobody if this fails: let it see that, and connect again. */
+static void on_link_resumed(void *arg, int code, const char *text)
+{
+	(void)arg;
+	if (code && code != -ECONNRESET && code != -ECANCELED)
+		log_warn("link", "link.not_resumed", "reason=\"%s\"", text);
+}
 
 static void on_link_set(void *arg, int code, const char *text)
 {
@@ -238,10 +248,15 @@ void vm_link_push(struct vm *vm, struct completion *wait)
 		mtu = vm_config_mtu(&vm->config, false);
 		worker_client_link_set(client, WORKER_LINK_STREAM, vm->listener, true, mtu,
 			on_link_set, completion_more(wait));
+		if (vm->vmm >= 0)
+			worker_client_link_resume(client, vm->vmm, mtu, on_link_resumed, NULL);
 	} else if (vm->bound >= 0 && vm->bound_peer) {
 		mtu = vm_config_mtu(&vm->config, true);
 		worker_client_link_set(client, WORKER_LINK_DGRAM, vm->bound, false, mtu,
 			on_link_set, completion_more(wait));
+	} else if (vm->nic >= 0 && vm->nic_kind == WORKER_LINK_STREAM && vm->nic_served) {
+		mtu = vm_config_mtu(&vm->config, false);
+		worker_client_link_resume(client, vm->nic, mtu, on_link_set, completion_more(wait));
 	} else if (vm->nic >= 0) {
 		mtu = vm_config_mtu(&vm->config, vm->nic_kind == WORKER_LINK_DGRAM);
 		worker_client_link_set(client, vm->nic_kind, vm->nic, false, mtu, on_link_set,
@@ -252,6 +267,12 @@ void vm_link_push(struct vm *vm, struct completion *wait)
 void vm_link_changed(struct vm *vm, bool up)
 {
 	vm->link_up = up;
+	if (up)
+		vm->nic_served = vm->nic >= 0;
+	if (!up && vm->vmm >= 0) {
+		close(vm->vmm);
+		vm->vmm = -1;
+	}
 	/* The peer of a socketpair that went never comes back; a tap may only have been set down. */
 	if (!up && vm->nic >= 0 && vm->nic_kind != WORKER_LINK_TAP) {
 		close(vm->nic);
@@ -264,11 +285,6 @@ void vm_link_changed(struct vm *vm, bool up)
 void vm_link_orphaned(struct vm *vm)
 {
 	vm->link_up = false;
-	if (vm->nic >= 0 && vm->nic_kind == WORKER_LINK_STREAM) {
-		close(vm->nic);
-		vm->nic = -1;
-		vm->nic_kind = WORKER_LINK_NONE;
-	}
 	vm_ttl_start(vm);
 }
 
@@ -291,6 +307,7 @@ int vm_link_attach(struct vm *vm, enum worker_link_kind kind, int fd, struct com
 		close(vm->nic);
 	vm->nic = fd;
 	vm->nic_kind = kind;
+	vm->nic_served = false;
 	vm_worker_want(vm);
 	vm_link_push(vm, wait);
 	return 0;
@@ -354,6 +371,15 @@ static int take(int *fd)
 	return taken;
 }
 
+void vm_link_connected(struct vm *vm, int *connected)
+{
+	if (vm->config.link != VM_LINK_STREAM || *connected < 0 || !is_bound_to(*connected, SOCK_STREAM, false, NULL))
+		return;
+	if (vm->vmm >= 0)
+		close(vm->vmm);
+	vm->vmm = take(connected);
+}
+
 void vm_link_adopt(struct vm *vm, enum worker_link_kind kind, int *listener, int *connected)
 {
 	const char *path = vm->config.handed ? NULL : vm->config.path;
@@ -364,8 +390,11 @@ void vm_link_adopt(struct vm *vm, enum worker_link_kind kind, int *listener, int
 	if (vm->config.link == VM_LINK_DGRAM && vm->bound < 0 && *connected >= 0 &&
 		is_bound_to(*connected, SOCK_DGRAM, false, path))
 		take_bound(vm, take(connected));
+	if (vm->config.link == VM_LINK_STREAM)
+		vm_link_connected(vm, connected);
 	if (vm->config.link == VM_LINK_ATTACH && vm->nic < 0 && *connected >= 0) {
 		vm->nic = take(connected);
+		vm->nic_served = true;
 		vm->nic_kind = kind;
 	}
 	if (vm->listener >= 0 || vm->bound >= 0)

@@ -284,6 +284,19 @@ static void on_failed(void *arg, int code, const char *text)
 
 /* ---- what it tells ---- */
 
+/* The link came up: keep the connection, too, so that the VMM outlives this worker. */
+static void on_link_described(
+	void *arg, int code, const char *text, struct worker_description *description)
+{
+	struct about *about = arg;
+	struct vm *vm = about ? vms_find(about->vms, about->vm) : NULL;
+
+	(void)text;
+	if (vm && !code && vm->link_up && description->link_up)
+		vm_link_connected(vm, &description->link_connected);
+	free(about);
+}
+
 static void on_link_changed(void *arg, const struct worker_link_event *event)
 {
 	struct vm *vm = arg;
@@ -296,6 +309,8 @@ static void on_link_changed(void *arg, const struct worker_link_event *event)
 	if (event->up == vm->link_up)
 		return;
 	vm_link_changed(vm, event->up);
+	if (event->up && vm->config.link == VM_LINK_STREAM)
+		worker_client_describe(supervised_client(vm->slot), on_link_described, about_new(vm));
 	vm_event(vm, event->up ? "link.up" : "link.down",
 		event->text[0] ? vm_event_reason(event->text) : NULL);
 }
@@ -319,7 +334,7 @@ static void on_lease(void *arg, const struct worker_lease *lease)
 		strcmp(vm->lease.hostname, lease->hostname) == 0;
 
 	vm->lease = *lease;
-	vm->has_lease = true;
+	vm->has_lease = !addr_eq(&lease->addr, &addr_any); /* given up: RELEASE or DECLINE */
 	if (same)
 		return;
 	vm->guest_dirty = vm->lease_new = true;

@@ -315,6 +315,20 @@ void worker_client_link_set(struct worker_client *client, enum worker_link_kind 
 	call_plain(client, &env, &fd, fd >= 0 ? 1 : 0, done, arg);
 }
 
+void worker_client_link_resume(struct worker_client *client, int fd, uint32_t mtu,
+	worker_done_fn *done, void *arg)
+{
+	Netdp__Envelope env = NETDP__ENVELOPE__INIT;
+	Netdp__LinkSet msg = NETDP__LINK_SET__INIT;
+
+	msg.kind = NETDP__LINK_KIND__LINK_STREAM;
+	msg.resume = true;
+	msg.mtu = mtu;
+	env.body_case = NETDP__ENVELOPE__BODY_LINK_SET;
+	env.link_set = &msg;
+	call_plain(client, &env, &fd, 1, done, arg);
+}
+
 void worker_client_forward_add(struct worker_client *client, const struct worker_forward *forward,
 	worker_done_fn *done, void *arg)
 {

@@ -280,8 +280,11 @@ static void on_link_set(const struct request *r)
 		close(r->control->returned_fd); /* the old link's */
 		r->control->returned_fd = -1;
 	}
-	code = worker_link_set(
-		r->worker, kinds[kind], take_fd(r), msg->listener, (uint16_t)msg->mtu, &err);
+	if (msg->resume && kind == NETDP__LINK_KIND__LINK_STREAM && !msg->listener)
+		code = worker_link_resume(r->worker, take_fd(r), (uint16_t)msg->mtu, &err);
+	else
+		code = worker_link_set(r->worker, kinds[kind], take_fd(r), msg->listener,
+			(uint16_t)msg->mtu, &err);
 	answer(r, code, &err);
 }
 

@@ -25,7 +25,6 @@ struct worker {
 	struct worker_events events;
 	struct worker_config config; /* config.net is the live one: all modules point to it */
 	bool configured;
-	bool resumed; /* a predecessor died: its connections may be half way through a frame */
 	struct loop *loop;
 	struct counters counters;
 	struct link *link;
@@ -279,7 +278,6 @@ int worker_configure(struct worker *w, const struct worker_config *config, int f
 	w->config = *config;
 	if (!config->net.guest_mac_known)
 		w->config.net.guest_mac = broadcast;
-	w->resumed = reset_flows;
 	link_set_memory(w->link, w->memory);
 	tcp_set_memory(w->tcp, w->memory, reset_flows);
 	w->configured = true;
@@ -296,26 +294,48 @@ bool worker_configured(const struct worker *w)
 	return w->configured;
 }
 
-int worker_link_set(struct worker *w, enum link_kind kind, int fd, bool listener, uint16_t mtu, struct error *err)
+static int set_mtu(struct worker *w, int fd, uint16_t mtu, struct error *err)
 {
-	struct net *net = &w->config.net;
-	int rc;
-
 	if (mtu && mtu < 68) {
 		if (fd >= 0)
 			close(fd);
 		return error_set(err, 400, "mtu", "vm %s: MTU %u is below 68", w->config.vm, mtu);
 	}
 	if (mtu)
-		net->mtu = mtu;
-	if (kind == LINK_KIND_STREAM && !listener && w->resumed && net->guest_mac_known)
-		rc = link_resume(w->link, fd, &net->gateway_mac, &net->guest_mac);
-	else
-		rc = link_attach(w->link, kind, fd, listener);
-	if (rc < 0)
-		return error_set(err, 400, "link", "vm %s: the link's descriptor is of the wrong kind: %s", w->config.vm,
-				 errno_text(rc));
+		w->config.net.mtu = mtu;
 	return 0;
+}
+
+static int wrong_kind(const struct worker *w, int rc, struct error *err)
+{
+	return error_set(err, 400, "link", "vm %s: the link's descriptor is of the wrong kind: %s", w->config.vm,
+			 errno_text(rc));
+}
+
+int worker_link_set(struct worker *w, enum link_kind kind, int fd, bool listener, uint16_t mtu, struct error *err)
+{
+	int rc;
+
+	if (set_mtu(w, fd, mtu, err) < 0)
+		return -1;
+	rc = link_attach(w->link, kind, fd, listener);
+	return rc < 0 ? wrong_kind(w, rc, err) : 0;
+}
+
+int worker_link_resume(struct worker *w, int fd, uint16_t mtu, struct error *err)
+{
+	const struct net *net = &w->config.net;
+	int rc;
+
+	if (set_mtu(w, fd, mtu, err) < 0)
+		return -1;
+	if (!net->guest_mac_known) {
+		/* Without it no frame's start can be told. Better a VMM that connects again. */
+		close(fd);
+		return error_set(err, 409, "link", "vm %s: the guest's MAC is not known", w->config.vm);
+	}
+	rc = link_resume(w->link, fd, &net->gateway_mac, &net->guest_mac);
+	return rc < 0 ? wrong_kind(w, rc, err) : 0;
 }
 
 const struct link *worker_link(const struct worker *w)

@@ -77,6 +77,8 @@ bool worker_configured(const struct worker *worker);
 /* Owns fd, also on failure. mtu 0 keeps the configured one. */
 int worker_link_set(struct worker *worker, enum link_kind kind, int fd, bool listener, uint16_t mtu,
 		    struct error *err);
+/* Takes over a stream link's connection from a dead predecessor, maybe in the middle of a frame. */
+int worker_link_resume(struct worker *worker, int fd, uint16_t mtu, struct error *err);
 const struct link *worker_link(const struct worker *worker);
 
 /* Owns fd, also on failure. An id that exists is an error. */

@@ -158,6 +158,26 @@ def test_worker_killed_new_connections_work_soon(daemon, tap_guest, web):
     assert len(died) == 1
 
 
+def test_worker_killed_the_vmm_stays_connected(daemon, web):
+    """On a stream link the worker dies in the middle of frames, both ways; the VMM sees nothing of it."""
+    guest = StreamGuest(daemon)
+    port = echo_server(guest)
+    for _ in range(6):
+        listener = xfer.Listener(daemon.directory, "--send", 2000 * MiB, "--count", 1)
+        download = xfer.start(daemon.directory, guest.gateway, listener.port, guest=guest)
+        upload = xfer.Listener(daemon.directory, "--count", 1)
+        sender = xfer.start(daemon.directory, guest.gateway, upload.port, "--send", 2000 * MiB, guest=guest)
+        time.sleep(0.3)
+        os.kill(daemon.worker_pid("guest"), signal.SIGKILL)
+        for end in (download, sender):
+            end.wait(20)
+            assert xfer.parse(end.log())[0]["end"] == "reset", end.log()
+        wait_for(lambda: try_echo(port), 3, "a connection through the forward", 0.02)
+        assert "hello" in guest.sh("curl -sS --max-time 5 http://10.0.2.2:%d/" % web.port)
+        assert guest.relay.running()
+    guest.close()
+
+
 def try_echo(port):
     try:
         return fetch_echo(port) == b"without netctld"
