@@ -34,7 +34,7 @@
 
 #define READY_MS 10000
 #define TERM_MS 3000
-#define LONGEST_BASE 40 /* of a directory that leaves room for vms/NAME/link.sock below it */
+#define LONGEST_BASE 16 /* netctld wants room for vms/NAME/vsock.sock below it, whatever NAME */
 
 /* --- in the watch --- */
 
@@ -248,7 +248,7 @@ static int make_root(const struct run *run, char *root, size_t len)
 
 	if (!base || *base != '/' || strlen(base) > LONGEST_BASE || access(base, W_OK) < 0)
 		base = "/tmp";
-	snprintf(root, len, "%s/netctl-run-XXXXXX", base);
+	snprintf(root, len, "%s/nr-XXXXXX", base);
 	if (!mkdtemp(root)) {
 		cli_error(run->cli, 0, "%s: %s", root, errno_text(errno));
 		*root = '\0';
