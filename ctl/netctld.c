@@ -153,15 +153,16 @@ static void close_socket(struct netctld *d, const char *name)
 
 static int open_sockets(struct netctld *d, struct error *err)
 {
-	int fd = open_socket(d, "api.sock", err);
+	int fd = open_socket(d, "attach.sock", err);
 
 	if (fd < 0)
 		return -1;
-	d->api = api_new(d, fd);
-	fd = open_socket(d, "attach.sock", err);
+	d->attach = attach_new(d, fd);
+	/* Last: who finds api.sock may rely on the other. */
+	fd = open_socket(d, "api.sock", err);
 	if (fd < 0)
 		return -1;
-	d->attach = attach_new(d, fd);
+	d->api = api_new(d, fd);
 	return d->api && d->attach ? 0 : error_set(err, 500, NULL, "out of memory");
 }
 

@@ -89,12 +89,15 @@ static inline int api_rig_end(struct api_rig *rig, int signal_number)
 static inline void api_rig_stop(struct api_rig *rig)
 {
 	char command[128];
+	int status = 0;
 
 	if (rig->pid > 0)
-		api_rig_end(rig, SIGTERM);
+		status = api_rig_end(rig, SIGTERM);
 	snprintf(command, sizeof(command), "rm -rf '%s'", rig->dir);
 	ck_assert_int_eq(
 		system(command), 0); /* NOLINT(cert-env33-c): a fixed command on our directory */
+	ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "netctld ended with %#x",
+		(unsigned)status);
 }
 
 static inline int api_rig_connect(struct api_rig *rig, const char *name)
