@@ -12,7 +12,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from netctltest import process  # noqa: E402
 from netctltest.daemon import Daemon  # noqa: E402
 from netctltest.namespace import SpoiledGuest, StreamGuest, TapGuest  # noqa: E402
-from netctltest.servers import DnsServer, UdpEcho, WebServer  # noqa: E402
+from netctltest.servers import DnsServer, UdpEcho, WebServer, loopback  # noqa: E402
 from netctltest.vm import StreamVM  # noqa: E402
 
 NAMES = {
@@ -141,7 +141,7 @@ def spoiled_guest(request, daemon):
 @pytest.fixture(scope="module")
 def dns_server():
     """A DNS server of a few names: NAMES. An upstream that VMs can be given."""
-    server = DnsServer(NAMES, addr="127.77.0.53", port=53 if os.geteuid() == 0 else 0,
+    server = DnsServer(NAMES, addr=loopback(0), port=53 if os.geteuid() == 0 else 0,
                        failing=["broken.example"])
     yield server
     server.close()

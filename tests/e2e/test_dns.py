@@ -7,7 +7,7 @@ import pytest
 
 from netctltest.namespace import TapGuest
 from netctltest.process import SLOW
-from netctltest.servers import DnsServer
+from netctltest.servers import DnsServer, loopback
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="servers on port 53")
 
@@ -51,8 +51,8 @@ def test_truncation_goes_to_tcp(guest, dns_server):
 
 
 def test_second_upstream_when_the_first_is_silent(daemon, dns_server):
-    silent = DnsServer({}, addr="127.77.0.54", port=53, silent=["page.example"])
-    guest = TapGuest(daemon, dns={"upstreams": ["127.77.0.54", dns_server.addr]})
+    silent = DnsServer({}, addr=loopback(1), port=53, silent=["page.example"])
+    guest = TapGuest(daemon, dns={"upstreams": [loopback(1), dns_server.addr]})
     try:
         assert dig(guest, "+short page.example", timeout=8 * SLOW) == "192.0.2.80"
     finally:
@@ -61,7 +61,7 @@ def test_second_upstream_when_the_first_is_silent(daemon, dns_server):
 
 
 def test_no_upstream_is_servfail(daemon):
-    guest = TapGuest(daemon, dns={"upstreams": ["127.77.0.99"]})
+    guest = TapGuest(daemon, dns={"upstreams": [loopback(2)]})
     try:
         assert "status: SERVFAIL" in dig(guest, "page.example")
     finally:

@@ -28,7 +28,7 @@ def iperf_client(guest, port, *options):
     status, text = guest.run(["iperf3", "-c", guest.gateway, "-p", str(port), "-t", "2", "-J",
                               *options], 30)
     report = json.loads(text)
-    assert status == 0, report.get("error", text)
+    assert status == 0 and "error" not in report, report.get("error", text)
     return report["end"]
 
 

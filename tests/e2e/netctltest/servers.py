@@ -2,6 +2,7 @@
 """Little servers on the host's loopback, each in threads of this process."""
 
 import http.server
+import os
 import socket
 import struct
 import threading
@@ -136,8 +137,14 @@ class DnsServer:
         self.port = self.tcp.getsockname()[1]
         self.udp.bind((addr, self.port))
         self.tcp.listen(64)
-        threading.Thread(target=self._serve_udp, daemon=True).start()
-        threading.Thread(target=self._serve_tcp, daemon=True).start()
+        # A thread in a system call would keep a closed socket's port.
+        self.tcp.settimeout(0.1)
+        self.udp.settimeout(0.1)
+        self.over = False
+        self.threads = [threading.Thread(target=loop, daemon=True)
+                        for loop in (self._serve_udp, self._serve_tcp)]
+        for thread in self.threads:
+            thread.start()
 
     def answer(self, query, transport, sender):
         ident, flags, questions = struct.unpack(">HHH", query[:6])
@@ -171,11 +178,11 @@ class DnsServer:
         return NOERROR, answers
 
     def _serve_udp(self):
-        while True:
+        while not self.over:
             try:
                 query, sender = self.udp.recvfrom(65536)
-            except OSError:
-                return
+            except socket.timeout:
+                continue
             try:
                 reply = self.answer(query, "udp", sender)
                 if reply:
@@ -184,11 +191,11 @@ class DnsServer:
                 pass
 
     def _serve_tcp(self):
-        while True:
+        while not self.over:
             try:
                 sock, sender = self.tcp.accept()
-            except OSError:
-                return
+            except socket.timeout:
+                continue
             threading.Thread(target=self._tcp_client, args=(sock, sender), daemon=True).start()
 
     def _tcp_client(self, sock, sender):
@@ -206,8 +213,17 @@ class DnsServer:
                 pass
 
     def close(self):
+        self.over = True
+        for thread in self.threads:
+            thread.join(5)
         self.udp.close()
         self.tcp.close()
+
+
+def loopback(number):
+    """An address on the host's loopback that only this run of the tests uses."""
+    pid = os.getpid()
+    return "127.%d.%d.%d" % (77 + number, pid >> 8 & 255, pid & 255 or 1)
 
 
 def free_port(kind=socket.SOCK_STREAM, addr="127.0.0.1"):
