@@ -166,17 +166,25 @@ int endpoint_parse(const char *text, struct endpoint *out)
 	return 0;
 }
 
+static int hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c = (char)(c | 0x20);
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
 int mac_parse(const char *text, struct mac *out)
 {
-	unsigned v[6];
-	int used = 0;
-
-	if (strlen(text) != MAC_STRLEN - 1 ||
-	    sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%n", &v[0], &v[1], &v[2], &v[3], &v[4], &v[5], &used) != 6 ||
-	    used != MAC_STRLEN - 1)
+	if (strlen(text) != MAC_STRLEN - 1)
 		return -EINVAL;
-	for (int i = 0; i < 6; i++)
-		out->b[i] = (uint8_t)v[i];
+	for (int i = 0; i < 6; i++, text += 3) {
+		int high = hex_digit(text[0]), low = hex_digit(text[1]);
+
+		if (high < 0 || low < 0 || text[2] != (i < 5 ? ':' : '\0'))
+			return -EINVAL;
+		out->b[i] = (uint8_t)(high << 4 | low);
+	}
 	return 0;
 }
 
@@ -214,7 +222,8 @@ char *endpoint_format(const struct endpoint *e, char *buf, size_t len)
 
 char *mac_format(const struct mac *m, char *buf, size_t len)
 {
-	snprintf(buf, len, "%02x:%02x:%02x:%02x:%02x:%02x", m->b[0], m->b[1], m->b[2], m->b[3], m->b[4], m->b[5]);
+	snprintf(buf, len, "%02x:%02x:%02x:%02x:%02x:%02x", m->b[0], m->b[1], m->b[2], m->b[3],
+		m->b[4], m->b[5]);
 	return buf;
 }
 
