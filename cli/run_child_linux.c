@@ -25,6 +25,8 @@
 #include "common/os.h"
 
 #include <errno.h>
+#include <stdbool.h>
+#include <limits.h>
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/securebits.h>
@@ -152,8 +154,31 @@ static void put_foreground(pid_t group)
 	sigprocmask(SIG_SETMASK, &old, NULL);
 }
 
+/* Whether a command that could not be executed is there at all. execvp(3) says "permission denied"
+ * also for a directory of PATH that may not be searched, and a shell then says "not found". */
+static bool exists(const char *command)
+{
+	const char *path = getenv("PATH");
+	char file[PATH_MAX];
+
+	if (strchr(command, '/'))
+		return true;
+	while (path) {
+		size_t n = strcspn(path, ":");
+
+		snprintf(file, sizeof(file), "%.*s/%s", (int)n, path, command);
+		if (n && access(file, F_OK) == 0)
+			return true;
+		path = path[n] ? path + n + 1 : NULL;
+	}
+	return false;
+}
+
 static void execute(const struct run_setup *setup)
 {
+	bool missing;
+	int err;
+
 	if (setup->own_group) {
 		setpgid(0, 0);
 		put_foreground(getpid());
@@ -161,9 +186,11 @@ static void execute(const struct run_setup *setup)
 	/* What netctl's caller ignored stays ignored; what was made ours goes back. */
 	sigprocmask(SIG_SETMASK, &setup->mask, NULL);
 	execvp(setup->command[0], setup->command);
+	err = errno;
+	missing = err == ENOENT || err == ENOTDIR || (err == EACCES && !exists(setup->command[0]));
 	fprintf(stderr, "netctl: run: %s: %s\n", setup->command[0],
-		errno == ENOENT ? "command not found" : strerror(errno));
-	_exit(errno == ENOENT || errno == ENOTDIR ? 127 : 126);
+		missing ? "command not found" : strerror(err));
+	_exit(missing ? 127 : 126);
 }
 
 /* Reaps all that can be; exits with COMMAND's status if it is among them. */

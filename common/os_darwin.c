@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* macOS' side of os.h. */
+#define __STDC_WANT_LIB_EXT1__ 1 /* memset_s */
+
 #include "common/os.h"
 
 #include <errno.h>

@@ -157,7 +157,8 @@ static inline void api_expect_field(struct api_rig *rig, int status, const char 
 	doc = json_tokener_parse(rig->body);
 	json_object_object_get_ex(doc, "field", &value);
 	ck_assert_msg(value && strcmp(json_object_get_string(value), field) == 0,
-		"%s %s %s: field %s is not named: %s", method, path, body, field, rig->body);
+		"%s %s %s: field %s is not named: %s", method, path, body ? body : "", field,
+		rig->body);
 	json_object_put(doc);
 }
 

@@ -141,7 +141,7 @@ END_TEST
 START_TEST(vm_with_a_taken_port_is_not_made)
 {
 	int port, fd = listen_here(&port);
-	char body[200];
+	char body[256];
 
 	snprintf(body, sizeof(body), "{\"name\":\"b\",\"forwards\":[%s]}",
 		forward_body("tcp", port));

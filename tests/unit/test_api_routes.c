@@ -110,13 +110,14 @@ START_TEST(each_route_answers)
 {
 	struct operation contract[64];
 	size_t n = read_contract(contract, 64);
-	char id[200], url[300];
+	char id[160], url[600];
 
 	ck_assert_uint_eq(n, N_DRIVES);
 	api_expect(&rig, 201, "POST", "/v1/vms",
 		"{\"name\":\"web\",\"forwards\":[{\"listen\":{\"port\":0},\"to\":{\"port\":80}}]}");
 	api_expect(&rig, 200, "GET", "/v1/vms/web/forwards", NULL);
-	snprintf(id, sizeof(id), "%s", api_text(&rig, "items.0.id"));
+	ck_assert_uint_lt(strlen(api_text(&rig, "items.0.id")), sizeof(id));
+	strcpy(id, api_text(&rig, "items.0.id"));
 	for (size_t i = 0; i < N_DRIVES; i++) {
 		size_t j = 0;
 
@@ -128,7 +129,7 @@ START_TEST(each_route_answers)
 			j < n, "%s %s is not in openapi.yaml", drives[i].method, drives[i].path);
 		snprintf(url, sizeof(url), "%s", drives[i].url);
 		if (strstr(url, "%s"))
-			snprintf(strstr(url, "%s"), 200, "%s", id);
+			memcpy(strstr(url, "%s"), id, strlen(id) + 1);
 		api_expect(&rig, drives[i].status, drives[i].method, url, drives[i].body);
 	}
 }
