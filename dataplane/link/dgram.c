@@ -59,7 +59,8 @@ static int dgram_start(struct link *link, int fd)
 
 static bool peer_gone(int err)
 {
-	return err == ECONNREFUSED || err == ECONNRESET || err == ENOTCONN || err == EPIPE || err == ENOENT;
+	return err == ECONNREFUSED || err == ECONNRESET || err == ENOTCONN || err == EPIPE ||
+		err == ENOENT;
 }
 
 static bool dgram_receive(struct link *link)
@@ -74,7 +75,8 @@ static bool dgram_receive(struct link *link)
 		if (n < 0 && (errno == EAGAIN || errno == EINTR))
 			return false;
 		if (n < 0) {
-			link_lost(link, peer_gone(errno) ? "the VMM closed its socket" : strerror(errno));
+			link_lost(link,
+				peer_gone(errno) ? "the VMM closed its socket" : strerror(errno));
 			return false;
 		}
 		if (n == 4 && memcmp(link->rx, "VFKT", 4) == 0)

@@ -33,7 +33,7 @@ static void queue_clear(struct link *link)
 	if (link->first)
 		link->first->head = link->first->tail = 0;
 	link->queued_frames = link->queued_bytes = link->head_left = 0;
-	link->pad_left = 0;
+	link->pad = (struct flow_memory_tx){0};
 	link->reserved = NULL;
 	link->blocked = false;
 }
@@ -68,7 +68,8 @@ uint8_t *link_reserve(struct link *link, size_t max)
 		counter_inc(link->counters, COUNTER_DROP_FRAME_LENGTH);
 		return NULL;
 	}
-	if (link->queued_frames >= LINK_QUEUE_FRAMES || link->queued_bytes + need > LINK_QUEUE_BYTES) {
+	if (link->queued_frames >= LINK_QUEUE_FRAMES ||
+		link->queued_bytes + need > LINK_QUEUE_BYTES) {
 		counter_inc(link->counters, COUNTER_DROP_QUEUE_FULL);
 		return NULL;
 	}
@@ -84,7 +85,7 @@ static void flush(struct link *link)
 {
 	int err;
 
-	if ((!link->queued_frames && !link->pad_left) || link->blocked)
+	if ((!link->queued_frames && !link->pad.left) || link->blocked)
 		return;
 	err = link->ops->drain(link);
 	if (err == 0)
@@ -136,8 +137,10 @@ void link_written(struct link *link, size_t len)
 		struct chunk *chunk = link->first;
 		size_t take;
 
-		if (!link->head_left)
-			link->head_left = LINK_RECORD_HLEN + load_be32(chunk->data + chunk->head);
+		if (!link->head_left) {
+			link->head_size = LINK_RECORD_HLEN + load_be32(chunk->data + chunk->head);
+			link->head_left = link->head_size;
+		}
 		take = len < link->head_left ? len : link->head_left;
 		len -= take;
 		chunk->head += take;
@@ -309,10 +312,9 @@ static void on_acceptable(evutil_socket_t listener, short what, void *arg)
 	}
 	if (fd < 0)
 		return;
-	if (link->up) {
-		/* The one we have may be gone already without our having read its end. */
-		link->ops->receive(link);
-	}
+	/* The one we have may be gone already without our having read its end. */
+	if (link->up && link->ops->receive(link))
+		loop_defer(link->loop, &link->receive_task);
 	if (link->up) {
 		close(fd);
 		counter_inc(link->counters, COUNTER_LINK_REFUSED);
@@ -331,7 +333,8 @@ static int start_listener(struct link *link, int fd)
 
 	if (err < 0)
 		return err;
-	link->acceptable = event_new(loop_base(link->loop), fd, EV_READ | EV_PERSIST, on_acceptable, link);
+	link->acceptable = event_new(
+		loop_base(link->loop), fd, EV_READ | EV_PERSIST, on_acceptable, link);
 	if (!link->acceptable || event_add(link->acceptable, NULL) < 0) {
 		free_event(&link->acceptable);
 		return -ENOMEM;
@@ -382,7 +385,7 @@ int link_attach(struct link *link, enum link_kind kind, int fd, bool listener)
 
 	/* A stream link may get its listener and, from a dead worker, the connection: keep the other. */
 	if (!(kind == LINK_KIND_STREAM && link->kind == LINK_KIND_STREAM &&
-	      (listener ? link->listener < 0 : link->fd < 0)))
+		    (listener ? link->listener < 0 : link->fd < 0)))
 		detach(link);
 	if (!ops) {
 		if (fd >= 0)
@@ -406,7 +409,8 @@ int link_attach(struct link *link, enum link_kind kind, int fd, bool listener)
 	return 0;
 }
 
-struct link *link_new(struct loop *loop, struct counters *counters, const struct link_events *events)
+struct link *link_new(
+	struct loop *loop, struct counters *counters, const struct link_events *events)
 {
 	struct link *link = calloc(1, sizeof(*link));
 
@@ -437,12 +441,15 @@ void link_free(struct link *link)
 
 int link_resume(struct link *link, int fd, const struct mac *ours, const struct mac *guest)
 {
-	uint32_t left = flow_memory_tx_left(link->memory);
+	struct flow_memory_tx tx = flow_memory_tx(link->memory);
 	int err = link_attach(link, LINK_KIND_STREAM, fd, false);
 
 	if (err < 0)
 		return err;
-	link->pad_left = left < LINK_FRAME_MAX ? left : 0;
+	/* A hint that a captured worker may have left. */
+	if (tx.left < tx.size && tx.size <= LINK_RECORD_HLEN + LINK_FRAME_MAX)
+		link->pad = tx;
+	flow_memory_set_tx(link->memory, link->pad);
 	link->resync = true;
 	link->resync_dst = *ours;
 	link->resync_src = *guest;

@@ -24,8 +24,8 @@ enum link_kind { LINK_KIND_NONE, LINK_KIND_STREAM, LINK_KIND_DGRAM, LINK_KIND_TA
 
 struct link_caps {
 	size_t max_frame; /* longest frame in bytes, Ethernet header included, GSO or not */
-	bool gso;         /* TCP frames up to max_frame may exceed the MTU, cut by the guest's kernel */
-	bool csum;        /* transport checksums may stay partial in both directions */
+	bool gso;  /* TCP frames up to max_frame may exceed the MTU, cut by the guest's kernel */
+	bool csum; /* transport checksums may stay partial in both directions */
 };
 
 /* What the link says of a received frame, and what is to be said of one sent: virtio-net's header. */
@@ -54,7 +54,8 @@ struct link_events {
 struct flow_memory;
 struct link;
 
-struct link *link_new(struct loop *loop, struct counters *counters, const struct link_events *events);
+struct link *link_new(
+	struct loop *loop, struct counters *counters, const struct link_events *events);
 void link_free(struct link *link);
 
 /*

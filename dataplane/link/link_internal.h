@@ -58,31 +58,34 @@ struct link {
 	struct timer accept_timer; /* ends a pause of accept after EMFILE */
 	struct timer probe_timer;  /* dgram: is the peer still there? */
 	bool up;
-	bool blocked;   /* the kernel's buffer is full; waiting for writable */
+	bool blocked; /* the kernel's buffer is full; waiting for writable */
 	bool room_asked;
-	int broken;     /* errno of a failed write, to be acted on at the end of the pass */
+	int broken; /* errno of a failed write, to be acted on at the end of the pass */
 
 	/* transmit queue */
 	struct chunk *first, *last;
 	size_t queued_frames, queued_bytes;
-	size_t head_left;  /* bytes of a partly written first record, 0 at a record's start */
-	uint32_t pad_left; /* zeros to send first: the rest of what a dead worker broke off */
+	size_t head_left; /* bytes of a partly written first record, 0 at a record's start */
+	size_t head_size; /* of that record */
+	/* to be sent first: the rest of a record that a dead worker broke off */
+	struct flow_memory_tx pad;
 	uint8_t *reserved; /* where the reserved record begins */
 	uint64_t sent_at;  /* ms, last commit */
 
 	/* receive buffer; `have` bytes of an unfinished record at its start (stream) */
 	uint8_t *rx;
 	size_t rx_size, have;
-	uint64_t rx_pass;  /* the loop's pass of the latest receive */
-	uint64_t skip;     /* bytes of an oversize record still to be thrown away */
-	bool resync;       /* taken over from a dead worker: look for a frame's start */
+	uint64_t rx_pass; /* the loop's pass of the latest receive */
+	uint64_t skip;    /* bytes of an oversize record still to be thrown away */
+	bool resync;      /* taken over from a dead worker: look for a frame's start */
 	struct mac resync_dst, resync_src;
 };
 
 extern const struct link_ops link_stream_ops, link_dgram_ops, link_tap_ops;
 
 /* Delivers one frame upward, or counts why not. */
-void link_deliver(struct link *link, const uint8_t *frame, size_t len, const struct link_meta *meta);
+void link_deliver(
+	struct link *link, const uint8_t *frame, size_t len, const struct link_meta *meta);
 /*
  * How many frames to read now. One, where the link was quiet during the last pass: a lone frame is
  * then served without a second read that finds nothing. If there is more, epoll says so again.

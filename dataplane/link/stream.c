@@ -10,7 +10,7 @@
  * A worker that takes a connection over from a dead one may stand in the middle of a record in
  * both directions. Towards us, frames are found again by what each begins with: a possible
  * length, our MAC or a group's, the guest's MAC. Towards the VMM, the dead worker left in the
- * flow memory how many bytes its last record still wanted; that many zeros complete it, and the
+ * flow memory how long its last record is and how much of it is missing; zeros complete it, and the
  * guest drops what they belong to.
  */
 #include "dataplane/link/link_internal.h"
@@ -36,7 +36,7 @@ static int stream_start(struct link *link, int fd)
 	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
 	link->caps = (struct link_caps){.max_frame = LINK_FRAME_MAX};
 	link->header_len = 0;
-	flow_memory_set_tx_left(link->memory, 0);
+	flow_memory_set_tx(link->memory, (struct flow_memory_tx){0});
 	return 0;
 }
 
@@ -46,8 +46,9 @@ static bool plausible(const struct link *link, const uint8_t *p)
 	uint32_t len = load_be32(p);
 	const uint8_t *dst = p + LINK_RECORD_HLEN, *src = dst + sizeof(struct mac);
 
-	return len >= ETH_HLEN && len <= LINK_FRAME_MAX && memcmp(src, link->resync_src.b, sizeof(struct mac)) == 0 &&
-	       (dst[0] & 1 || memcmp(dst, link->resync_dst.b, sizeof(struct mac)) == 0);
+	return len >= ETH_HLEN && len <= LINK_FRAME_MAX &&
+		memcmp(src, link->resync_src.b, sizeof(struct mac)) == 0 &&
+		(dst[0] & 1 || memcmp(dst, link->resync_dst.b, sizeof(struct mac)) == 0);
 }
 
 /* Throws away what lies before the first plausible record. False while none was seen. */
@@ -130,18 +131,30 @@ static bool stream_receive(struct link *link)
 	return frames == LINK_RX_FRAMES;
 }
 
+/* The rest of its length, if that was cut, and zeros. */
 static int finish_broken_record(struct link *link)
 {
 	static const uint8_t zeros[4096];
+	struct flow_memory_tx *pad = &link->pad;
 
-	while (link->pad_left) {
-		size_t n = link->pad_left < sizeof(zeros) ? link->pad_left : sizeof(zeros);
-		ssize_t sent = os_send(link->fd, zeros, n, 0);
+	while (pad->left) {
+		uint32_t done = pad->size - pad->left, n = pad->left;
+		const uint8_t *from = zeros;
+		uint8_t length[LINK_RECORD_HLEN];
+		ssize_t sent;
 
+		if (done < LINK_RECORD_HLEN) {
+			store_be32(length, pad->size - LINK_RECORD_HLEN);
+			from = length + done;
+			n = LINK_RECORD_HLEN - done;
+		} else if (n > sizeof(zeros)) {
+			n = sizeof(zeros);
+		}
+		sent = os_send(link->fd, from, n, 0);
 		if (sent < 0)
 			return (int)sent;
-		link->pad_left -= (uint32_t)sent;
-		flow_memory_set_tx_left(link->memory, link->pad_left);
+		pad->left -= (uint32_t)sent;
+		flow_memory_set_tx(link->memory, *pad);
 	}
 	return 0;
 }
@@ -154,12 +167,15 @@ static int stream_drain(struct link *link)
 		return err;
 	while (link->queued_bytes) {
 		struct chunk *chunk = link->first;
-		ssize_t sent = os_send(link->fd, chunk->data + chunk->head, chunk->tail - chunk->head, 0);
+		ssize_t sent = os_send(
+			link->fd, chunk->data + chunk->head, chunk->tail - chunk->head, 0);
 
 		if (sent < 0)
 			return sent == -EINTR ? -EAGAIN : (int)sent;
 		link_written(link, (size_t)sent);
-		flow_memory_set_tx_left(link->memory, (uint32_t)link->head_left);
+		flow_memory_set_tx(link->memory,
+			(struct flow_memory_tx){
+				(uint32_t)link->head_left, (uint32_t)link->head_size});
 	}
 	return 0;
 }

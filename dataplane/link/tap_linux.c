@@ -23,7 +23,8 @@ static int tap_start(struct link *link, int fd)
 	int hlen = VNET_HLEN;
 
 	memset(&ifr, 0, sizeof(ifr));
-	if (ioctl(fd, TUNGETIFF, &ifr) < 0 || !(ifr.ifr_flags & IFF_TAP) || !(ifr.ifr_flags & IFF_NO_PI))
+	if (ioctl(fd, TUNGETIFF, &ifr) < 0 || !(ifr.ifr_flags & IFF_TAP) ||
+		!(ifr.ifr_flags & IFF_NO_PI))
 		return -EINVAL;
 	link->caps = (struct link_caps){.max_frame = LINK_FRAME_MAX};
 	link->header_len = 0;
@@ -77,9 +78,11 @@ static bool tap_receive(struct link *link)
 		if (link->header_len)
 			memcpy(&h, link->rx, sizeof(h));
 		/* DATA_VALID: the kernel has checked it. Either way there is nothing to verify. */
-		meta.csum_partial = h.flags & (VIRTIO_NET_HDR_F_NEEDS_CSUM | VIRTIO_NET_HDR_F_DATA_VALID);
+		meta.csum_partial = h.flags &
+			(VIRTIO_NET_HDR_F_NEEDS_CSUM | VIRTIO_NET_HDR_F_DATA_VALID);
 		meta.gso_size = h.gso_type != VIRTIO_NET_HDR_GSO_NONE ? h.gso_size : 0;
-		link_deliver(link, link->rx + link->header_len, (size_t)n - link->header_len, &meta);
+		link_deliver(
+			link, link->rx + link->header_len, (size_t)n - link->header_len, &meta);
 		if (!link->up)
 			return false;
 	}

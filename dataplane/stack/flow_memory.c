@@ -91,13 +91,17 @@ static uint8_t *link_note(const struct flow_memory *m)
 	return m->map + (size_t)FLOW_MEMORY_SLOTS * FLOW_MEMORY_ENTRY;
 }
 
-uint32_t flow_memory_tx_left(const struct flow_memory *m)
+struct flow_memory_tx flow_memory_tx(const struct flow_memory *m)
 {
-	return m ? load_be32(link_note(m)) : 0;
+	if (!m)
+		return (struct flow_memory_tx){0};
+	return (struct flow_memory_tx){load_be32(link_note(m)), load_be32(link_note(m) + 4)};
 }
 
-void flow_memory_set_tx_left(struct flow_memory *m, uint32_t left)
+void flow_memory_set_tx(struct flow_memory *m, struct flow_memory_tx tx)
 {
-	if (m)
-		store_be32(link_note(m), left);
+	if (!m)
+		return;
+	store_be32(link_note(m), tx.left);
+	store_be32(link_note(m) + 4, tx.size);
 }

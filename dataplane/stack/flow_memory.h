@@ -28,8 +28,12 @@ void flow_memory_clear(struct flow_memory *memory, uint32_t slot);
 /* Copies the entry at *slot or the next one set, moves *slot past it; false at the end. */
 bool flow_memory_next(const struct flow_memory *memory, uint32_t *slot, struct flow_key *key);
 
-/* Bytes that the record last written to a stream link still wants; 0 without a memory. */
-uint32_t flow_memory_tx_left(const struct flow_memory *memory);
-void flow_memory_set_tx_left(struct flow_memory *memory, uint32_t left);
+/* How long the record last written to a stream link is, its length field included, and how much
+ * of it is still to be written; both 0 without a memory. */
+struct flow_memory_tx {
+	uint32_t left, size;
+};
+struct flow_memory_tx flow_memory_tx(const struct flow_memory *memory);
+void flow_memory_set_tx(struct flow_memory *memory, struct flow_memory_tx tx);
 
 #endif
