@@ -278,7 +278,9 @@ def profile(bench, guest, metric):
                 guests.end_process(perf, 2)
             guest.stop()
         # The peers' libraries are not the host's.
-        root = ["--symfs", guest.peers] if guest.program and guest.peers else []
+        root = []
+        if guest.program and guest.peers:
+            root = ["--symfs", guest.peers, "--kallsyms", "/proc/kallsyms"]
         report = subprocess.run(
             ["perf", "report", "-i", data, "--stdio", "--no-children", "-F",
              "overhead,dso,symbol", "--percent-limit", "0.7", *root], capture_output=True,
