@@ -25,14 +25,14 @@
 #include "common/os.h"
 
 #include <errno.h>
-#include <stdbool.h>
-#include <limits.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/capability.h>
 #include <linux/securebits.h>
 #include <poll.h>
 #include <sched.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -9,9 +9,9 @@
 #define COMMON_ERROR_H
 
 struct error {
-	int status;      /* 400 bad, 403 refused, 404 unknown, 409 conflict, 500 ours, 503 not now */
-	char field[96];  /* "forwards[1].listen.port", or "" */
-	char text[512];  /* "forward web/tcp:127.0.0.1:8080: address in use" */
+	int status;     /* 400 bad, 403 refused, 404 unknown, 409 conflict, 500 ours, 503 not now */
+	char field[96]; /* "forwards[1].listen.port", or "" */
+	char text[512]; /* "forward web/tcp:127.0.0.1:8080: address in use" */
 };
 
 /* Fills err and returns -1, so that callers can `return error_set(…)`. field may be NULL. */

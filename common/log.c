@@ -47,8 +47,8 @@ void log_write(enum log_level level, const char *object, const char *event, cons
 
 	if (level > threshold)
 		return;
-	n = snprintf(line, sizeof(line) - 1, "%s%s %s %s%s", journal ? prefixes[level] : "", names[level], object,
-		     event, *fmt ? " " : "");
+	n = snprintf(line, sizeof(line) - 1, "%s%s %s %s%s", journal ? prefixes[level] : "",
+		names[level], object, event, *fmt ? " " : "");
 	used = n < 0 ? 0 : (size_t)n < sizeof(line) - 1 ? (size_t)n : sizeof(line) - 2;
 	va_start(ap, fmt);
 	n = vsnprintf(line + used, sizeof(line) - 1 - used, fmt, ap);

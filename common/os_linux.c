@@ -23,7 +23,9 @@ int os_socket(int family, int type, int protocol, bool nonblock)
 
 int os_socketpair(int family, int type, bool nonblock, int fds[2])
 {
-	return socketpair(family, type | SOCK_CLOEXEC | (nonblock ? SOCK_NONBLOCK : 0), 0, fds) < 0 ? -errno : 0;
+	return socketpair(family, type | SOCK_CLOEXEC | (nonblock ? SOCK_NONBLOCK : 0), 0, fds) < 0
+		? -errno
+		: 0;
 }
 
 int os_accept(int fd, struct sockaddr *sa, socklen_t *len)
@@ -93,7 +95,7 @@ int os_shm_create(const char *name, size_t size)
 	if (fd < 0)
 		return -errno;
 	if (ftruncate(fd, (off_t)size) < 0 ||
-	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) {
+		fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) {
 		int err = -errno;
 
 		close(fd);

@@ -88,7 +88,7 @@ struct vm {
 	struct event *peek; /* dgram: the first datagram of a peer */
 	int nic;            /* attached by attach.sock, or -1 */
 	bool nic_served;    /* a worker has read from it */
-	int vmm;            /* stream: the worker's connection to the VMM, for its successor, or -1 */
+	int vmm; /* stream: the worker's connection to the VMM, for its successor, or -1 */
 	enum worker_link_kind nic_kind;
 	bool link_up;
 	char link_error[160]; /* why the socket could not be bound, or "" */

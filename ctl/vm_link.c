@@ -373,7 +373,8 @@ static int take(int *fd)
 
 void vm_link_connected(struct vm *vm, int *connected)
 {
-	if (vm->config.link != VM_LINK_STREAM || *connected < 0 || !is_bound_to(*connected, SOCK_STREAM, false, NULL))
+	if (vm->config.link != VM_LINK_STREAM || *connected < 0 ||
+		!is_bound_to(*connected, SOCK_STREAM, false, NULL))
 		return;
 	if (vm->vmm >= 0)
 		close(vm->vmm);

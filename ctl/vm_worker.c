@@ -310,7 +310,8 @@ static void on_link_changed(void *arg, const struct worker_link_event *event)
 		return;
 	vm_link_changed(vm, event->up);
 	if (event->up && vm->config.link == VM_LINK_STREAM)
-		worker_client_describe(supervised_client(vm->slot), on_link_described, about_new(vm));
+		worker_client_describe(
+			supervised_client(vm->slot), on_link_described, about_new(vm));
 	vm_event(vm, event->up ? "link.up" : "link.down",
 		event->text[0] ? vm_event_reason(event->text) : NULL);
 }

@@ -315,8 +315,8 @@ void worker_client_link_set(struct worker_client *client, enum worker_link_kind 
 	call_plain(client, &env, &fd, fd >= 0 ? 1 : 0, done, arg);
 }
 
-void worker_client_link_resume(struct worker_client *client, int fd, uint32_t mtu,
-	worker_done_fn *done, void *arg)
+void worker_client_link_resume(
+	struct worker_client *client, int fd, uint32_t mtu, worker_done_fn *done, void *arg)
 {
 	Netdp__Envelope env = NETDP__ENVELOPE__INIT;
 	Netdp__LinkSet msg = NETDP__LINK_SET__INIT;

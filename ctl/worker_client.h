@@ -216,8 +216,8 @@ void worker_client_configure(struct worker_client *client, const struct worker_c
 void worker_client_link_set(struct worker_client *client, enum worker_link_kind kind, int fd,
 	bool listener, uint32_t mtu, worker_done_fn *done, void *arg);
 /* To a successor: the connection of a stream link that a dead worker served. */
-void worker_client_link_resume(struct worker_client *client, int fd, uint32_t mtu,
-	worker_done_fn *done, void *arg);
+void worker_client_link_resume(
+	struct worker_client *client, int fd, uint32_t mtu, worker_done_fn *done, void *arg);
 void worker_client_forward_add(struct worker_client *client, const struct worker_forward *forward,
 	worker_done_fn *done, void *arg);
 void worker_client_forward_delete(

@@ -93,7 +93,7 @@ enum counter {
 #define COUNTER_ENUM(id, name) COUNTER_##id,
 	COUNTERS(COUNTER_ENUM)
 #undef COUNTER_ENUM
-	COUNTER_COUNT
+		COUNTER_COUNT
 };
 
 struct counters {

@@ -164,7 +164,8 @@ static int wait_for_events(struct loop *loop)
 		return event_base_loop(loop->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
 	wait = timer_wheel_wait(loop->wheel, clock_ms());
 	if (wait != UINT64_MAX) {
-		struct timeval tv = {.tv_sec = (time_t)(wait / 1000), .tv_usec = (int)(wait % 1000 * 1000)};
+		struct timeval tv = {
+			.tv_sec = (time_t)(wait / 1000), .tv_usec = (int)(wait % 1000 * 1000)};
 
 		event_add(loop->wakeup, &tv);
 	}

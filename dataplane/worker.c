@@ -85,7 +85,8 @@ static void on_link_refused(void *arg)
 {
 	struct worker *w = arg;
 
-	w->events.link_changed(w->events.arg, true, link_kind(w->link), "refused: link in use", true);
+	w->events.link_changed(
+		w->events.arg, true, link_kind(w->link), "refused: link in use", true);
 }
 
 static void on_link_returned(void *arg, int fd)
@@ -118,15 +119,16 @@ static void on_lease(void *arg, const struct worker_lease *lease)
 	w->events.lease(w->events.arg, lease);
 }
 
-static void on_dns_answer(void *arg, const struct endpoint *guest, const struct endpoint *asked, const uint8_t *msg,
-			  size_t len)
+static void on_dns_answer(void *arg, const struct endpoint *guest, const struct endpoint *asked,
+	const uint8_t *msg, size_t len)
 {
 	struct worker *w = arg;
 
 	udp_deliver(w->udp, asked, guest, msg, len);
 }
 
-static void on_refused(void *arg, uint8_t proto, const struct endpoint *dst, int32_t by, uint32_t count)
+static void on_refused(
+	void *arg, uint8_t proto, const struct endpoint *dst, int32_t by, uint32_t count)
 {
 	struct worker *w = arg;
 
@@ -262,8 +264,8 @@ struct loop *worker_loop(struct worker *w)
 
 /* ---- configuration ---- */
 
-int worker_configure(struct worker *w, const struct worker_config *config, int flow_memory_fd, bool reset_flows,
-		     struct error *err)
+int worker_configure(struct worker *w, const struct worker_config *config, int flow_memory_fd,
+	bool reset_flows, struct error *err)
 {
 	if (w->configured) {
 		if (flow_memory_fd >= 0)
@@ -273,7 +275,8 @@ int worker_configure(struct worker *w, const struct worker_config *config, int f
 	if (flow_memory_fd >= 0) {
 		w->memory = flow_memory_open(flow_memory_fd);
 		if (!w->memory)
-			return error_set(err, 400, "", "worker %s: the flow memory is no such file", config->vm);
+			return error_set(err, 400, "", "worker %s: the flow memory is no such file",
+				config->vm);
 	}
 	w->config = *config;
 	if (!config->net.guest_mac_known)
@@ -308,11 +311,12 @@ static int set_mtu(struct worker *w, int fd, uint16_t mtu, struct error *err)
 
 static int wrong_kind(const struct worker *w, int rc, struct error *err)
 {
-	return error_set(err, 400, "link", "vm %s: the link's descriptor is of the wrong kind: %s", w->config.vm,
-			 errno_text(rc));
+	return error_set(err, 400, "link", "vm %s: the link's descriptor is of the wrong kind: %s",
+		w->config.vm, errno_text(rc));
 }
 
-int worker_link_set(struct worker *w, enum link_kind kind, int fd, bool listener, uint16_t mtu, struct error *err)
+int worker_link_set(struct worker *w, enum link_kind kind, int fd, bool listener, uint16_t mtu,
+	struct error *err)
 {
 	int rc;
 
@@ -332,7 +336,8 @@ int worker_link_resume(struct worker *w, int fd, uint16_t mtu, struct error *err
 	if (!net->guest_mac_known) {
 		/* Without it no frame's start can be told. Better a VMM that connects again. */
 		close(fd);
-		return error_set(err, 409, "link", "vm %s: the guest's MAC is not known", w->config.vm);
+		return error_set(
+			err, 409, "link", "vm %s: the guest's MAC is not known", w->config.vm);
 	}
 	rc = link_resume(w->link, fd, &net->gateway_mac, &net->guest_mac);
 	return rc < 0 ? wrong_kind(w, rc, err) : 0;
@@ -343,10 +348,12 @@ const struct link *worker_link(const struct worker *w)
 	return w->link;
 }
 
-int worker_policy_set(struct worker *w, const void *table, size_t len, bool cut_existing, struct error *err)
+int worker_policy_set(
+	struct worker *w, const void *table, size_t len, bool cut_existing, struct error *err)
 {
 	if (egress_policy_set(w->egress, table, len) < 0)
-		return error_set(err, 400, "policy", "vm %s: the policy table is damaged", w->config.vm);
+		return error_set(
+			err, 400, "policy", "vm %s: the policy table is damaged", w->config.vm);
 	if (cut_existing) {
 		tcp_recheck(w->tcp);
 		udp_recheck(w->udp);
@@ -355,8 +362,8 @@ int worker_policy_set(struct worker *w, const void *table, size_t len, bool cut_
 	return 0;
 }
 
-int worker_hosts_set(struct worker *w, const struct worker_host *hosts, size_t count, bool host_access,
-		     struct error *err)
+int worker_hosts_set(struct worker *w, const struct worker_host *hosts, size_t count,
+	bool host_access, struct error *err)
 {
 	struct dns_host *copy = calloc(count ? count : 1, sizeof(*copy));
 	int rc;
@@ -368,18 +375,20 @@ int worker_hosts_set(struct worker *w, const struct worker_host *hosts, size_t c
 	rc = dns_hosts_set(w->dns, copy, count, host_access);
 	free(copy);
 	if (rc < 0)
-		return error_set(err, 400, "hosts", "vm %s: hosts: %s", w->config.vm, errno_text(rc));
+		return error_set(
+			err, 400, "hosts", "vm %s: hosts: %s", w->config.vm, errno_text(rc));
 	w->config.net.host_access = host_access;
 	return 0;
 }
 
-int worker_dns_set(struct worker *w, const struct endpoint *upstreams, size_t count, const char *const *search,
-		   size_t search_count, struct error *err)
+int worker_dns_set(struct worker *w, const struct endpoint *upstreams, size_t count,
+	const char *const *search, size_t search_count, struct error *err)
 {
 	struct net *net = &w->config.net;
 
 	if (dns_upstreams_set(w->dns, upstreams, count) < 0)
-		return error_set(err, 400, "dns.upstreams", "vm %s: too many DNS upstreams", w->config.vm);
+		return error_set(
+			err, 400, "dns.upstreams", "vm %s: too many DNS upstreams", w->config.vm);
 	memset(net->search, 0, sizeof(net->search));
 	for (size_t i = 0; i < search_count && i < NET_SEARCH_MAX; i++)
 		snprintf(net->search[i], sizeof(net->search[i]), "%s", search[i]);
@@ -399,7 +408,9 @@ bool worker_lease_now(const struct worker *w, struct worker_lease *out)
 void worker_names_restore(struct worker *w, const struct worker_name *names, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
-		struct dns_name name = {.addr = names[i].addr, .until_ms = names[i].until_ms, .name = names[i].name};
+		struct dns_name name = {.addr = names[i].addr,
+			.until_ms = names[i].until_ms,
+			.name = names[i].name};
 
 		dns_names_restore(w->dns, &name, 1);
 	}
@@ -410,8 +421,8 @@ static void walk_names(void *arg, const struct dns_name *names, size_t count)
 	forward_names(arg, names, count);
 }
 
-void worker_names_walk(const struct worker *w, void (*fn)(void *arg, const struct worker_name *names, size_t count),
-		       void *arg)
+void worker_names_walk(const struct worker *w,
+	void (*fn)(void *arg, const struct worker_name *names, size_t count), void *arg)
 {
 	struct names_sink sink = {fn, arg};
 
@@ -420,7 +431,8 @@ void worker_names_walk(const struct worker *w, void (*fn)(void *arg, const struc
 
 /* ---- forwards: TCP's and UDP's in one list ---- */
 
-int worker_forward_add(struct worker *w, const struct worker_forward *forward, int fd, struct error *err)
+int worker_forward_add(
+	struct worker *w, const struct worker_forward *forward, int fd, struct error *err)
 {
 	int rc;
 
@@ -429,8 +441,9 @@ int worker_forward_add(struct worker *w, const struct worker_forward *forward, i
 	else
 		rc = udp_forward_add(w->udp, fd, forward);
 	if (rc < 0)
-		return error_set(err, rc == -EEXIST ? 409 : 400, "", "forward %s/%s: %s", w->config.vm, forward->id,
-				 rc == -EINVAL ? "not a listening socket" : errno_text(rc));
+		return error_set(err, rc == -EEXIST ? 409 : 400, "", "forward %s/%s: %s",
+			w->config.vm, forward->id,
+			rc == -EINVAL ? "not a listening socket" : errno_text(rc));
 	return 0;
 }
 
@@ -450,7 +463,8 @@ const struct worker_forward *worker_forward_at(const struct worker *w, size_t in
 {
 	size_t tcp = tcp_forward_count(w->tcp);
 
-	return index < tcp ? tcp_forward_at(w->tcp, index, fd) : udp_forward_at(w->udp, index - tcp, fd);
+	return index < tcp ? tcp_forward_at(w->tcp, index, fd)
+			   : udp_forward_at(w->udp, index - tcp, fd);
 }
 
 /* ---- figures ---- */
@@ -467,7 +481,8 @@ void worker_flow_counts(const struct worker *w, uint32_t *tcp, uint32_t *udp, ui
 	*icmp = (uint32_t)icmp_flow_count(w->icmp);
 }
 
-static bool next_flow(const struct worker *w, unsigned proto, uint32_t *slot, struct flow_info *info)
+static bool next_flow(
+	const struct worker *w, unsigned proto, uint32_t *slot, struct flow_info *info)
 {
 	switch (proto) {
 	case 0:

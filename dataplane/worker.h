@@ -44,7 +44,7 @@ struct worker_config {
 
 struct worker_forward {
 	char id[160];
-	uint8_t proto; /* IP_PROTO_TCP or IP_PROTO_UDP */
+	uint8_t proto;          /* IP_PROTO_TCP or IP_PROTO_UDP */
 	struct endpoint listen; /* unset for a unix listener */
 	bool unix_listener;
 	uint16_t to_port;
@@ -54,12 +54,14 @@ struct worker_forward {
 /* What the worker tells netctld. */
 struct worker_events {
 	void *arg;
-	void (*link_changed)(void *arg, bool up, enum link_kind kind, const char *text, bool refused);
+	void (*link_changed)(
+		void *arg, bool up, enum link_kind kind, const char *text, bool refused);
 	void (*link_returned)(void *arg, int fd); /* the receiver owns fd */
 	void (*guest_seen)(void *arg, const struct mac *mac);
 	void (*lease)(void *arg, const struct worker_lease *lease);
 	void (*names)(void *arg, const struct worker_name *names, size_t count);
-	void (*refused)(void *arg, uint8_t proto, const struct endpoint *dst, int32_t by, uint32_t count);
+	void (*refused)(
+		void *arg, uint8_t proto, const struct endpoint *dst, int32_t by, uint32_t count);
 };
 
 struct worker;
@@ -70,40 +72,43 @@ struct loop *worker_loop(struct worker *worker);
 
 /* Once, before anything else. Owns flow_memory_fd, which may be -1. */
 int worker_configure(struct worker *worker, const struct worker_config *config, int flow_memory_fd,
-		     bool reset_flows, struct error *err);
+	bool reset_flows, struct error *err);
 const struct worker_config *worker_config(const struct worker *worker);
 bool worker_configured(const struct worker *worker);
 
 /* Owns fd, also on failure. mtu 0 keeps the configured one. */
 int worker_link_set(struct worker *worker, enum link_kind kind, int fd, bool listener, uint16_t mtu,
-		    struct error *err);
+	struct error *err);
 /* Takes over a stream link's connection from a dead predecessor, maybe in the middle of a frame. */
 int worker_link_resume(struct worker *worker, int fd, uint16_t mtu, struct error *err);
 const struct link *worker_link(const struct worker *worker);
 
 /* Owns fd, also on failure. An id that exists is an error. */
-int worker_forward_add(struct worker *worker, const struct worker_forward *forward, int fd, struct error *err);
+int worker_forward_add(
+	struct worker *worker, const struct worker_forward *forward, int fd, struct error *err);
 int worker_forward_delete(struct worker *worker, const char *id, struct error *err);
 size_t worker_forward_count(const struct worker *worker);
 /* The forward at index, its fd still the worker's; NULL beyond the end. */
 const struct worker_forward *worker_forward_at(const struct worker *worker, size_t index, int *fd);
 
-int worker_policy_set(struct worker *worker, const void *table, size_t len, bool cut_existing, struct error *err);
-int worker_hosts_set(struct worker *worker, const struct worker_host *hosts, size_t count, bool host_access,
-		     struct error *err);
+int worker_policy_set(
+	struct worker *worker, const void *table, size_t len, bool cut_existing, struct error *err);
+int worker_hosts_set(struct worker *worker, const struct worker_host *hosts, size_t count,
+	bool host_access, struct error *err);
 int worker_dns_set(struct worker *worker, const struct endpoint *upstreams, size_t count,
-		   const char *const *search, size_t search_count, struct error *err);
+	const char *const *search, size_t search_count, struct error *err);
 void worker_lease_restore(struct worker *worker, const struct worker_lease *lease);
 bool worker_lease_now(const struct worker *worker, struct worker_lease *out);
 void worker_names_restore(struct worker *worker, const struct worker_name *names, size_t count);
 /* Calls fn with batches of the name log as it stands. */
 void worker_names_walk(const struct worker *worker,
-		       void (*fn)(void *arg, const struct worker_name *names, size_t count), void *arg);
+	void (*fn)(void *arg, const struct worker_name *names, size_t count), void *arg);
 
 const struct counters *worker_counters(const struct worker *worker);
 void worker_flow_counts(const struct worker *worker, uint32_t *tcp, uint32_t *udp, uint32_t *icmp);
 /* Up to max rows from *cursor on (0 first); *cursor becomes 0 when there are no more. */
-size_t worker_flows(const struct worker *worker, uint32_t *cursor, struct flow_info *out, size_t max);
+size_t worker_flows(
+	const struct worker *worker, uint32_t *cursor, struct flow_info *out, size_t max);
 
 /* Resets or ends all flows towards the guest and closes the listeners, then stops the loop. */
 void worker_shutdown(struct worker *worker, bool abrupt);

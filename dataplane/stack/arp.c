@@ -48,11 +48,11 @@ static bool well_formed(const struct arp_packet *p)
 		p->hardware_len == sizeof(struct mac) && p->protocol_len == sizeof(be32_t);
 }
 
-static bool send_packet(struct output *out, uint16_t op, const struct mac *to, const struct mac *target_mac,
-	uint32_t target)
+static bool send_packet(struct output *out, uint16_t op, const struct mac *to,
+	const struct mac *target_mac, uint32_t target)
 {
-	struct arp_packet *p =
-		(struct arp_packet *)output_begin_eth(out, to, ETHERTYPE_ARP, sizeof(*p));
+	struct arp_packet *p = (struct arp_packet *)output_begin_eth(
+		out, to, ETHERTYPE_ARP, sizeof(*p));
 
 	if (!p)
 		return false;

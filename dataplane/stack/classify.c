@@ -45,11 +45,12 @@ static bool check_macs(struct classify *c, const struct eth_hdr *eth)
 static bool is_dhcp(const struct packet *p)
 {
 	return p->proto == IP_PROTO_UDP && p->l4_len >= UDP_HLEN && !(p->frag & IP4_OFFSET) &&
-	       load_be16(p->l4 + offsetof(struct udp_hdr, dst)) == DHCP_SERVER_PORT;
+		load_be16(p->l4 + offsetof(struct udp_hdr, dst)) == DHCP_SERVER_PORT;
 }
 
 /* Takes the IP header apart; false where the packet was dropped and counted. */
-static bool parse_ip4(struct classify *c, struct cursor body, const struct link_meta *meta, struct packet *p)
+static bool parse_ip4(
+	struct classify *c, struct cursor body, const struct link_meta *meta, struct packet *p)
 {
 	const struct ip4_hdr *h = (const struct ip4_hdr *)body.p;
 	size_t hlen, total;
@@ -96,7 +97,7 @@ static bool check_transport(const struct packet *p)
 		break;
 	case IP_PROTO_UDP:
 		if (p->csum_partial || p->l4_len < UDP_HLEN ||
-		    load_be16(p->l4 + offsetof(struct udp_hdr, csum)) == 0)
+			load_be16(p->l4 + offsetof(struct udp_hdr, csum)) == 0)
 			return true;
 		break;
 	case IP_PROTO_ICMP:
@@ -115,7 +116,8 @@ static void dispatch(struct classify *c, const struct packet *p)
 		tcp_input(c->tcp, p);
 		break;
 	case IP_PROTO_UDP:
-		if (is_dhcp(p) && (net_is_broadcast(c->net, &p->dst) || addr_eq(&p->dst, &c->net->gateway)))
+		if (is_dhcp(p) &&
+			(net_is_broadcast(c->net, &p->dst) || addr_eq(&p->dst, &c->net->gateway)))
 			dhcp_input(c->dhcp, p);
 		else
 			udp_input(c->udp, p);
@@ -130,7 +132,8 @@ static void dispatch(struct classify *c, const struct packet *p)
 	}
 }
 
-static void input_ip4(struct classify *c, const struct eth_hdr *eth, struct cursor body, const struct link_meta *meta)
+static void input_ip4(struct classify *c, const struct eth_hdr *eth, struct cursor body,
+	const struct link_meta *meta)
 {
 	const struct packet *whole;
 	struct packet p;
@@ -161,7 +164,8 @@ static void input_ip4(struct classify *c, const struct eth_hdr *eth, struct curs
 	dispatch(c, &p);
 }
 
-void classify_frame(struct classify *c, const uint8_t *frame, size_t len, const struct link_meta *meta)
+void classify_frame(
+	struct classify *c, const uint8_t *frame, size_t len, const struct link_meta *meta)
 {
 	struct cursor body = {frame, len};
 	const struct eth_hdr *eth = cursor_take(&body, ETH_HLEN);

@@ -31,6 +31,7 @@ struct classify {
 };
 
 /* A frame of at least 14 bytes, of any content. */
-void classify_frame(struct classify *c, const uint8_t *frame, size_t len, const struct link_meta *meta);
+void classify_frame(
+	struct classify *c, const uint8_t *frame, size_t len, const struct link_meta *meta);
 
 #endif

@@ -103,13 +103,13 @@ struct packet {
 	struct addr src, dst;
 	uint8_t proto;
 	uint8_t ttl, tos;
-	const uint8_t *ip;  /* the IP header */
+	const uint8_t *ip; /* the IP header */
 	size_t ip_hlen;
-	const uint8_t *l4;  /* the transport header; for a fragment, its payload */
+	const uint8_t *l4; /* the transport header; for a fragment, its payload */
 	size_t l4_len;
 	uint16_t id;
-	uint16_t frag;      /* as in the header, host order; whole packets have offset 0 and no MF */
-	bool csum_partial;  /* the guest left the transport checksum to the link (never on the wire) */
+	uint16_t frag;     /* as in the header, host order; whole packets have offset 0 and no MF */
+	bool csum_partial; /* the guest left the transport checksum to the link (never on the wire) */
 };
 
 /* One's complement sum, not folded; start with 0 or a former result. Any length and alignment;

@@ -16,15 +16,15 @@
 #define NET_SEARCH_MAX 6
 
 struct net {
-	struct prefix subnet;    /* 10.0.2.0/24, mapped */
-	struct addr gateway;     /* ours: router, DNS, DHCP server */
-	struct addr guest;       /* what DHCP gives out */
+	struct prefix subnet; /* 10.0.2.0/24, mapped */
+	struct addr gateway;  /* ours: router, DNS, DHCP server */
+	struct addr guest;    /* what DHCP gives out */
 	struct mac gateway_mac;
-	struct mac guest_mac;    /* broadcast until learned */
+	struct mac guest_mac; /* broadcast until learned */
 	bool guest_mac_known;
-	bool guest_mac_fixed;    /* by configuration: frames of others are dropped */
-	uint16_t mtu;            /* of the guest's NIC: the largest IP packet */
-	bool host_access;        /* the gateway address reaches the host's loopback */
+	bool guest_mac_fixed; /* by configuration: frames of others are dropped */
+	uint16_t mtu;         /* of the guest's NIC: the largest IP packet */
+	bool host_access;     /* the gateway address reaches the host's loopback */
 	char hostname[NET_HOSTNAME_MAX];
 	char search[NET_SEARCH_MAX][256]; /* search domains, "" ends the list */
 };

@@ -25,7 +25,8 @@ static void on_timer(struct timer *timer)
 /* An end that was seen leaves five minutes of silence, an open connection two hours. */
 static void on_idle(struct timer *timer)
 {
-	struct tcp_flow *f = (struct tcp_flow *)((char *)timer - offsetof(struct tcp_flow, idle_timer));
+	struct tcp_flow *f =
+		(struct tcp_flow *)((char *)timer - offsetof(struct tcp_flow, idle_timer));
 	struct timer_wheel *wheel = loop_wheel(f->tcp->loop);
 	uint64_t idle = loop_now(f->tcp->loop) - f->active;
 	bool half_closed = f->guest_fin || f->fin_sent;
@@ -107,7 +108,8 @@ static void on_host_ready(evutil_socket_t fd, short what, void *arg)
 int flow_connect_host(struct tcp_flow *f, int fd, bool is_tcp)
 {
 	host_side_init(&f->host, fd, is_tcp);
-	event_assign(&f->ready, loop_base(f->tcp->loop), fd, f->tcp->ready_events, on_host_ready, f);
+	event_assign(
+		&f->ready, loop_base(f->tcp->loop), fd, f->tcp->ready_events, on_host_ready, f);
 	event_priority_set(&f->ready, LOOP_DATA);
 	if (event_add(&f->ready, NULL) < 0)
 		return -ENOMEM;

@@ -31,14 +31,16 @@ static bool taken(const struct tcp *tcp, uint16_t guest_port, const struct endpo
 }
 
 /* As whom the guest sees a client. False where every port of the gateway's is in use. */
-static bool choose_source(struct tcp_listener *l, const struct endpoint *client, struct endpoint *out)
+static bool choose_source(
+	struct tcp_listener *l, const struct endpoint *client, struct endpoint *out)
 {
 	struct tcp *tcp = l->tcp;
 	const unsigned ports = 65536 - TCP_SNAT_PORT_FIRST;
 
 	if (!l->forward.snat && !l->forward.unix_listener && addr_is_v4(&client->addr) &&
-	    !addr_is_loopback(&client->addr) && !addr_is_unspecified(&client->addr) &&
-	    !prefix_contains(&tcp->net->subnet, &client->addr) && !taken(tcp, l->forward.to_port, client)) {
+		!addr_is_loopback(&client->addr) && !addr_is_unspecified(&client->addr) &&
+		!prefix_contains(&tcp->net->subnet, &client->addr) &&
+		!taken(tcp, l->forward.to_port, client)) {
 		*out = *client;
 		return true;
 	}
@@ -82,7 +84,8 @@ static bool eats_reserve(int fd)
 {
 	struct rlimit limit;
 
-	return getrlimit(RLIMIT_NOFILE, &limit) == 0 && (rlim_t)fd + EGRESS_RESERVED_FDS >= limit.rlim_cur;
+	return getrlimit(RLIMIT_NOFILE, &limit) == 0 &&
+		(rlim_t)fd + EGRESS_RESERVED_FDS >= limit.rlim_cur;
 }
 
 static void accepted(struct tcp_listener *l, int fd, const struct sockaddr *sa, socklen_t len)
@@ -149,7 +152,7 @@ int tcp_forward_add(struct tcp *tcp, int fd, const struct worker_forward *forwar
 		goto fail;
 	err = -EINVAL;
 	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) < 0 || !listening ||
-	    os_set_nonblock(fd, true) < 0)
+		os_set_nonblock(fd, true) < 0)
 		goto fail;
 	err = -ENOMEM;
 	l = calloc(1, sizeof(*l));

@@ -125,7 +125,7 @@ void handshake_syn(struct tcp *tcp, const struct segment *s)
 	int fd;
 
 	if (addr_is_multicast(&dst->addr) || addr_is_unspecified(&dst->addr) ||
-	    net_is_broadcast(tcp->net, &dst->addr)) {
+		net_is_broadcast(tcp->net, &dst->addr)) {
 		counter_inc(tcp->counters, COUNTER_DROP_MULTICAST);
 		return;
 	}
@@ -139,7 +139,8 @@ void handshake_syn(struct tcp *tcp, const struct segment *s)
 	if (dns)
 		fd = dns_tcp_accept(tcp->dns);
 	else
-		fd = egress_dial(tcp->egress, EGRESS_GUEST, IP_PROTO_TCP, dst, dialled, f, &f->request);
+		fd = egress_dial(
+			tcp->egress, EGRESS_GUEST, IP_PROTO_TCP, dst, dialled, f, &f->request);
 	if (fd >= 0)
 		connected(f, fd, !dns);
 	else if (fd != -EINPROGRESS)

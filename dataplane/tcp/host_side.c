@@ -63,7 +63,8 @@ ssize_t host_side_peek(struct host_side *host, void *buf, size_t len, size_t hel
 	return n < 0 ? -errno : n;
 }
 
-ssize_t host_side_peek_again(struct host_side *host, void *buf, size_t len, size_t skip, size_t held)
+ssize_t host_side_peek_again(
+	struct host_side *host, void *buf, size_t len, size_t skip, size_t held)
 {
 	ssize_t n;
 
@@ -81,7 +82,8 @@ int host_side_consume(struct host_side *host, size_t len)
 {
 	while (len) {
 		size_t want = host->discard || len < sizeof(scratch) ? len : sizeof(scratch);
-		ssize_t n = host->discard ? host_side_os_discard(host->fd, want) : recv(host->fd, scratch, want, 0);
+		ssize_t n = host->discard ? host_side_os_discard(host->fd, want)
+					  : recv(host->fd, scratch, want, 0);
 
 		if (n < 0 && errno == EINTR)
 			continue;

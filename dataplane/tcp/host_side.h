@@ -37,7 +37,8 @@ size_t host_side_held_max(const struct host_side *host);
  * nothing is held), -EAGAIN, or the error that ended the connection. */
 ssize_t host_side_peek(struct host_side *host, void *buf, size_t len, size_t held);
 /* The held bytes from `skip` on, again; what is peeked next stays the same. */
-ssize_t host_side_peek_again(struct host_side *host, void *buf, size_t len, size_t skip, size_t held);
+ssize_t host_side_peek_again(
+	struct host_side *host, void *buf, size_t len, size_t skip, size_t held);
 /* Drops len held bytes. 0 or -errno. */
 int host_side_consume(struct host_side *host, size_t len);
 

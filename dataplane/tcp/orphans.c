@@ -37,7 +37,7 @@ static void ask(struct tcp *tcp, const struct flow_key *key)
 
 	/* The file may have been written by a captured worker. */
 	if (!net_guest_source(tcp->net, &key->guest.addr) || !addr_is_v4(&key->remote.addr) ||
-	    flow_table_find(tcp->flows, key))
+		flow_table_find(tcp->flows, key))
 		return;
 	h = (struct tcp_hdr *)output_begin(tcp->out, &ip, TCP_HLEN);
 	if (!h)

@@ -92,7 +92,7 @@ void reorder_put(struct tcp_flow *f, uint32_t seq, const uint8_t *data, uint32_t
 	if (*at && seq_lt((*at)->seq, seq + len))
 		len = (*at)->seq - seq;
 	if (!len || r->bytes + len > REORDER_BYTES_MAX || r->segments >= REORDER_SEGMENTS_MAX ||
-	    f->tcp->spilled + len > TCP_SPILL_MAX)
+		f->tcp->spilled + len > TCP_SPILL_MAX)
 		return;
 	h = malloc(sizeof(*h) + len);
 	if (!h)
@@ -140,7 +140,8 @@ unsigned reorder_blocks(const struct tcp_flow *f, struct sack_block blocks[SACK_
 		for (h = h->next; h && h->seq == block.end; h = h->next)
 			block.end += h->len;
 		/* The block with the latest arrival comes first, and is never the one left out. */
-		if (n && seq_le(block.begin, f->reorder->recent) && seq_lt(f->reorder->recent, block.end)) {
+		if (n && seq_le(block.begin, f->reorder->recent) &&
+			seq_lt(f->reorder->recent, block.end)) {
 			unsigned move = n < SACK_BLOCKS_MAX ? n : SACK_BLOCKS_MAX - 1;
 
 			memmove(blocks + 1, blocks, move * sizeof(*blocks));

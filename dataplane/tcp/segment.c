@@ -54,7 +54,8 @@ bool segment_parse(const struct packet *packet, struct segment *s)
 	if (!options)
 		return false;
 	*s = (struct segment){
-		.key = {.guest = {packet->src, be16_get(h->src)}, .remote = {packet->dst, be16_get(h->dst)}},
+		.key = {.guest = {packet->src, be16_get(h->src)},
+			.remote = {packet->dst, be16_get(h->dst)}},
 		.seq = be32_get(h->seq),
 		.ack = be32_get(h->ack),
 		.len = (uint32_t)c.left,
@@ -82,7 +83,7 @@ static uint8_t *begin(struct tcp *tcp, const struct flow_key *key, size_t max)
 }
 
 static void fill(uint8_t *l4, const struct flow_key *key, uint32_t seq, uint32_t ack, uint8_t flags,
-		 uint16_t window, size_t hlen)
+	uint16_t window, size_t hlen)
 {
 	struct tcp_hdr *h = (struct tcp_hdr *)l4;
 
@@ -143,7 +144,8 @@ void segment_send(struct tcp_flow *f, uint8_t flags, uint32_t seq)
 	if (!l4)
 		return;
 	hlen = TCP_HLEN + fill_sack(l4 + TCP_HLEN, blocks, n);
-	fill(l4, &f->entry.key, seq, f->rcv_nxt, flags, flags & TCP_RST ? 0 : window_field(f), hlen);
+	fill(l4, &f->entry.key, seq, f->rcv_nxt, flags, flags & TCP_RST ? 0 : window_field(f),
+		hlen);
 	output_end(f->tcp->out, hlen, OUTPUT_CSUM_TCP);
 	if (flags & TCP_RST)
 		counter_inc(f->tcp->counters, COUNTER_TCP_RST_SENT);
@@ -171,8 +173,8 @@ void segment_send_syn(struct tcp_flow *f, bool ack)
 		memcpy(option, (uint8_t[]){OPTION_NOP, OPTION_WSCALE, 3, TCP_WSCALE}, 4);
 		option += 4;
 	}
-	fill(l4, &f->entry.key, f->isn, f->rcv_nxt, ack ? TCP_SYN | TCP_ACK : TCP_SYN, window_field(f),
-	     (size_t)(option - l4));
+	fill(l4, &f->entry.key, f->isn, f->rcv_nxt, ack ? TCP_SYN | TCP_ACK : TCP_SYN,
+		window_field(f), (size_t)(option - l4));
 	output_end(f->tcp->out, (size_t)(option - l4), OUTPUT_CSUM_TCP);
 }
 

@@ -70,7 +70,8 @@ static bool accept_data(struct tcp_flow *f, const uint8_t *data, uint32_t len)
 	if (f->unacked >= TCP_ACK_EVERY)
 		segment_send(f, TCP_ACK, f->snd_nxt);
 	else
-		window_ack_owed(f, f->interactive && f->unacked < f->mss ? TCP_ACK_LATER : TCP_ACK_SOON);
+		window_ack_owed(
+			f, f->interactive && f->unacked < f->mss ? TCP_ACK_LATER : TCP_ACK_SOON);
 	return true;
 }
 

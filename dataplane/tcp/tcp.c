@@ -212,7 +212,8 @@ static struct endpoint host_peer(const struct tcp_flow *f)
 	struct sockaddr_storage ss;
 	socklen_t len = sizeof(ss);
 
-	if (f->host.fd >= 0 && f->host.tcp && getpeername(f->host.fd, (struct sockaddr *)&ss, &len) == 0)
+	if (f->host.fd >= 0 && f->host.tcp &&
+		getpeername(f->host.fd, (struct sockaddr *)&ss, &len) == 0)
 		endpoint_from_sockaddr((struct sockaddr *)&ss, len, &peer);
 	return peer;
 }

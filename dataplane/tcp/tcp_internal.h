@@ -67,19 +67,19 @@
 #define TCP_SYN_TRIES 6
 #define TCP_RTO_MIN 200
 #define TCP_RTO_MAX 10000
-#define TCP_DEAD_MS (2 * 60 * 1000)        /* no ACK for what is in flight: RST */
+#define TCP_DEAD_MS (2 * 60 * 1000) /* no ACK for what is in flight: RST */
 #define TCP_IDLE_MS ((2 * 60 + 4) * 60 * 1000)
-#define TCP_KEEPALIVE_MS (60 * 60 * 1000)  /* probes from here on */
+#define TCP_KEEPALIVE_MS (60 * 60 * 1000) /* probes from here on */
 #define TCP_KEEPALIVE_EACH_MS (75 * 1000)
 #define TCP_HALF_CLOSED_MS (5 * 60 * 1000)
 #define TCP_ACK_DELAY_MS 2
 
-#define TCP_SLICE (64u << 10)            /* bytes a flow may send in its turn */
-#define TCP_ACK_EVERY (128u << 10)       /* bytes received before an ACK goes out at once */
-#define TCP_SPILL_MAX (64u << 20)        /* over all flows */
-#define TCP_FIRST_ROOM (64u << 10)       /* offered before anything is known of the host's buffer */
-#define TCP_WSCALE 8                     /* ours: windows up to 16 MiB */
-#define TCP_ACCEPTING_MAX 256            /* inbound handshakes under way: accept pauses */
+#define TCP_SLICE (64u << 10)      /* bytes a flow may send in its turn */
+#define TCP_ACK_EVERY (128u << 10) /* bytes received before an ACK goes out at once */
+#define TCP_SPILL_MAX (64u << 20)  /* over all flows */
+#define TCP_FIRST_ROOM (64u << 10) /* offered before anything is known of the host's buffer */
+#define TCP_WSCALE 8               /* ours: windows up to 16 MiB */
+#define TCP_ACCEPTING_MAX 256      /* inbound handshakes under way: accept pauses */
 #define TCP_SNAT_PORT_FIRST 61000
 
 enum tcp_state { TCP_DIALLING, TCP_SYN_RCVD, TCP_SYN_SENT, TCP_ESTABLISHED };
@@ -89,41 +89,42 @@ enum tcp_ack { TCP_ACK_NONE, TCP_ACK_LATER, TCP_ACK_SOON };
 struct tcp_flow {
 	struct flow_entry entry; /* first: flow_table gives it back */
 	struct tcp *tcp;
-	struct host_side host;   /* fd -1 while dialling */
-	struct egress_request *request; /* the dial, while dialling */
-	struct event ready;      /* edge-triggered, both ways */
-	struct task task;        /* sends what the host has */
-	struct timer timer;      /* handshake, retransmission, window probes */
-	struct timer idle_timer; /* idle, half-closed, keepalive */
+	struct host_side host;                 /* fd -1 while dialling */
+	struct egress_request *request;        /* the dial, while dialling */
+	struct event ready;                    /* edge-triggered, both ways */
+	struct task task;                      /* sends what the host has */
+	struct timer timer;                    /* handshake, retransmission, window probes */
+	struct timer idle_timer;               /* idle, half-closed, keepalive */
 	struct tcp_flow *ack_next, **ack_prev; /* in one of tcp's two lists of ACKs owed */
-	uint8_t *spill;          /* spill_len bytes acknowledged, not yet written */
+	uint8_t *spill;                        /* spill_len bytes acknowledged, not yet written */
 	size_t spill_len, spill_at;
 	struct reorder *reorder; /* segments beyond a gap; NULL where there is none */
 	uint64_t born, active;   /* ms */
-	uint64_t acked_at;       /* ms: the guest last acknowledged something new, or nothing is due */
+	uint64_t acked_at; /* ms: the guest last acknowledged something new, or nothing is due */
 	uint64_t tx_bytes, rx_bytes; /* from the guest, to the guest */
 	uint32_t isn, snd_una, snd_nxt, snd_wnd;
-	uint32_t recover;        /* RFC 6582: recovery lasts until this is acknowledged */
+	uint32_t recover; /* RFC 6582: recovery lasts until this is acknowledged */
 	uint32_t rcv_nxt, rcv_adv;
-	uint32_t unacked;        /* bytes received since our last ACK */
-	uint32_t room, room_asked; /* what the host's buffer can take: now by estimate, when asked */
-	uint16_t mss;            /* payload a segment towards the guest */
-	uint8_t state;           /* enum tcp_state */
-	uint8_t ack_owed;        /* enum tcp_ack: which list */
-	uint8_t snd_wscale;      /* the guest's */
-	uint8_t tries;           /* of the handshake, or doublings of the RTO */
+	uint32_t unacked; /* bytes received since our last ACK */
+	uint32_t room,
+		room_asked; /* what the host's buffer can take: now by estimate, when asked */
+	uint16_t mss;       /* payload a segment towards the guest */
+	uint8_t state;      /* enum tcp_state */
+	uint8_t ack_owed;   /* enum tcp_ack: which list */
+	uint8_t snd_wscale; /* the guest's */
+	uint8_t tries;      /* of the handshake, or doublings of the RTO */
 	uint8_t dup_acks;
-	bool wscale_ok;          /* both sides sent the option */
-	bool sack_ok;            /* the guest takes selective ACKs */
+	bool wscale_ok; /* both sides sent the option */
+	bool sack_ok;   /* the guest takes selective ACKs */
 	bool inbound : 1;
 	bool guest_fin : 1, host_shut : 1, host_eof : 1, fin_sent : 1;
-	bool readable : 1;       /* the host socket may have more (or its end) */
-	bool host_closing : 1;   /* its end has come, behind what is there to read */
+	bool readable : 1;     /* the host socket may have more (or its end) */
+	bool host_closing : 1; /* its end has come, behind what is there to read */
 	bool recovering : 1;
-	bool interactive : 1;    /* answers follow requests within TCP_ACK_DELAY_MS */
+	bool interactive : 1; /* answers follow requests within TCP_ACK_DELAY_MS */
 	bool event_added : 1;
-	bool wants_room : 1;     /* stopped for the link's room; task to be queued by tcp_room() */
-	uint64_t data_at;        /* ms: last payload from the guest */
+	bool wants_room : 1; /* stopped for the link's room; task to be queued by tcp_room() */
+	uint64_t data_at;    /* ms: last payload from the guest */
 };
 
 struct tcp_listener {
@@ -150,9 +151,9 @@ struct tcp {
 	struct tcp_flow *ack_soon, *ack_later;
 	struct timer ack_timer;
 	struct loop_hook hook;
-	size_t spilled; /* bytes in all spill buffers */
+	size_t spilled;     /* bytes in all spill buffers */
 	short ready_events; /* what is asked of libevent for a host socket */
-	bool room_wanted; /* some flow has wants_room */
+	bool room_wanted;   /* some flow has wants_room */
 
 	struct tcp_listener *listeners;
 	size_t listener_count;
@@ -172,13 +173,13 @@ struct tcp {
 struct segment {
 	struct flow_key key;
 	uint32_t seq, ack;
-	uint32_t len;        /* of the payload */
+	uint32_t len; /* of the payload */
 	const uint8_t *data;
-	uint16_t window;     /* not scaled */
+	uint16_t window; /* not scaled */
 	uint8_t flags;
-	uint16_t mss;        /* of the option, 0: none */
-	int8_t wscale;       /* of the option, -1: none */
-	bool sack_ok;        /* SACK-permitted */
+	uint16_t mss;  /* of the option, 0: none */
+	int8_t wscale; /* of the option, -1: none */
+	bool sack_ok;  /* SACK-permitted */
 	const struct packet *packet;
 };
 
@@ -206,7 +207,7 @@ static inline bool flow_fin_acked(const struct tcp_flow *f)
 
 /* segment.c: reading and writing segments */
 bool segment_parse(const struct packet *packet, struct segment *s);
-void segment_send_rst(struct tcp *tcp, const struct segment *s); /* for an unknown flow */
+void segment_send_rst(struct tcp *tcp, const struct segment *s);    /* for an unknown flow */
 void segment_send(struct tcp_flow *f, uint8_t flags, uint32_t seq); /* no payload */
 void segment_send_syn(struct tcp_flow *f, bool ack);
 /* Peeks up to len bytes, `again` from snd_una on, into a segment. What host_side_peek() gives;
@@ -240,20 +241,20 @@ void handshake_timeout(struct tcp_flow *f);
 
 /* splice.c: bytes */
 void splice_input(struct tcp_flow *f, const struct segment *s);
-void splice_wake(struct tcp_flow *f);    /* something may be sent: queue the flow's task */
+void splice_wake(struct tcp_flow *f); /* something may be sent: queue the flow's task */
 void splice_send_task(struct task *task);
 void splice_writable(struct tcp_flow *f);
-void splice_finish(struct tcp_flow *f);  /* closes in order once both directions have ended */
+void splice_finish(struct tcp_flow *f); /* closes in order once both directions have ended */
 
 /* window.c: windows, ACKs, retransmission */
 uint16_t window_field(struct tcp_flow *f); /* moves rcv_adv */
 void window_ack_owed(struct tcp_flow *f, enum tcp_ack how);
-void window_ack_done(struct tcp_flow *f);  /* one has just gone out */
+void window_ack_done(struct tcp_flow *f); /* one has just gone out */
 void window_flush_acks(struct tcp *tcp);
 /* The guest's ACK and window; false where the flow is gone. */
 bool window_ack_input(struct tcp_flow *f, const struct segment *s);
 uint32_t window_usable(const struct tcp_flow *f);
-void window_arm(struct tcp_flow *f);       /* the retransmission timer, where something waits */
+void window_arm(struct tcp_flow *f); /* the retransmission timer, where something waits */
 void window_timeout(struct tcp_flow *f);
 
 /* forward.c */

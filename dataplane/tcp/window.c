@@ -22,7 +22,8 @@ static void ask_room(struct tcp_flow *f)
 {
 	size_t room = host_side_room(&f->host);
 
-	f->room = f->room_asked = room > (65535u << TCP_WSCALE) ? 65535u << TCP_WSCALE : (uint32_t)room;
+	f->room = f->room_asked = room > (65535u << TCP_WSCALE) ? 65535u << TCP_WSCALE
+								: (uint32_t)room;
 }
 
 uint16_t window_field(struct tcp_flow *f)
