@@ -132,8 +132,7 @@ void flow_forget(struct tcp_flow *f)
 	timer_disarm(wheel, &f->idle_timer);
 	loop_cancel(tcp->loop, &f->task);
 	window_ack_done(f);
-	tcp->spilled -= f->spill_len;
-	free(f->spill);
+	splice_free_spill(f);
 	reorder_free(f);
 	flow_memory_clear(tcp->memory, f->entry.slot);
 	flow_table_remove(tcp->flows, &f->entry);

@@ -124,11 +124,6 @@ void handshake_syn(struct tcp *tcp, const struct segment *s)
 	struct tcp_flow *f;
 	int fd;
 
-	if (addr_is_multicast(&dst->addr) || addr_is_unspecified(&dst->addr) ||
-		net_is_broadcast(tcp->net, &dst->addr)) {
-		counter_inc(tcp->counters, COUNTER_DROP_MULTICAST);
-		return;
-	}
 	f = flow_new(tcp, &s->key, false);
 	if (!f) {
 		segment_send_rst(tcp, s);

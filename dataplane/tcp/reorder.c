@@ -4,8 +4,9 @@
  * by selective acknowledgement (RFC 2018). A guest that overruns its NIC's queue loses a burst at a
  * time; without this it would have to send the whole window again, a timeout a burst.
  *
- * The list is sorted and without overlaps: what is held already is not held twice. Its memory
- * counts against the same bound as the spill buffers.
+ * They are kept as runs, in a sorted list without overlaps. A segment that continues a run is
+ * appended to it, so the list is as long as there are gaps, and no longer: a guest that sends
+ * every other byte finds it full. All memory counts against the same bound as the spill buffers.
  */
 #include "dataplane/tcp/tcp_internal.h"
 
@@ -13,33 +14,53 @@
 #include <string.h>
 
 #define REORDER_BYTES_MAX (4u << 20) /* a flow */
-#define REORDER_SEGMENTS_MAX 4096u
+#define REORDER_RUNS_MAX 512u
 
-struct held {
-	struct held *next;
+struct run {
+	struct run *next;
 	uint32_t seq, len;
-	uint8_t data[];
+	uint32_t size; /* of data */
+	uint8_t *data;
 };
 
 struct reorder {
-	struct held *first;
-	struct held *last; /* where in-order arrivals behind a gap go, without a search */
-	size_t bytes, segments;
+	struct run *first;
+	struct run *last; /* where in-order arrivals behind a gap go, without a search */
+	size_t bytes;     /* of memory */
+	unsigned runs;
 	uint32_t recent; /* a sequence number in the segment that came last */
 };
+
+/* Takes memory from the bounds. */
+static bool charge(struct tcp_flow *f, size_t bytes)
+{
+	struct reorder *r = f->reorder;
+
+	if (r->bytes + bytes > REORDER_BYTES_MAX || f->tcp->spilled + bytes > TCP_SPILL_MAX)
+		return false;
+	r->bytes += bytes;
+	f->tcp->spilled += bytes;
+	return true;
+}
+
+static void discharge(struct tcp_flow *f, size_t bytes)
+{
+	f->reorder->bytes -= bytes;
+	f->tcp->spilled -= bytes;
+}
 
 static void drop_first(struct tcp_flow *f)
 {
 	struct reorder *r = f->reorder;
-	struct held *h = r->first;
+	struct run *run = r->first;
 
-	r->first = h->next;
+	r->first = run->next;
 	if (!r->first)
 		r->last = NULL;
-	r->bytes -= h->len;
-	r->segments--;
-	f->tcp->spilled -= h->len;
-	free(h);
+	r->runs--;
+	discharge(f, sizeof(*run) + run->size);
+	free(run->data);
+	free(run);
 }
 
 void reorder_free(struct tcp_flow *f)
@@ -53,9 +74,9 @@ void reorder_free(struct tcp_flow *f)
 }
 
 /* The place in the list behind everything that begins at or before seq; *before is what does. */
-static struct held **place(struct reorder *r, uint32_t seq, struct held **before)
+static struct run **place(struct reorder *r, uint32_t seq, struct run **before)
 {
-	struct held **at = &r->first;
+	struct run **at = &r->first;
 
 	*before = NULL;
 	if (r->last && seq_le(r->last->seq, seq)) {
@@ -69,58 +90,102 @@ static struct held **place(struct reorder *r, uint32_t seq, struct held **before
 	return at;
 }
 
+static bool append(struct tcp_flow *f, struct run *run, const uint8_t *data, uint32_t len)
+{
+	uint32_t need = run->len + len, size = need;
+	uint8_t *grown;
+
+	if (need > run->size) {
+		/* By doubling, since it may come byte by byte, as far as the bounds allow. */
+		if (size < 2 * run->size)
+			size = 2 * run->size;
+		if (!charge(f, size - run->size)) {
+			size = need;
+			if (!charge(f, size - run->size))
+				return false;
+		}
+		grown = realloc(run->data, size);
+		if (!grown) {
+			discharge(f, size - run->size);
+			return false;
+		}
+		run->data = grown;
+		run->size = size;
+	}
+	memcpy(run->data + run->len, data, len);
+	run->len += len;
+	return true;
+}
+
+/* A new run at its place in the list. */
+static bool insert(
+	struct tcp_flow *f, struct run **at, uint32_t seq, const uint8_t *data, uint32_t len)
+{
+	struct reorder *r = f->reorder;
+	struct run *run;
+
+	if (r->runs >= REORDER_RUNS_MAX || !charge(f, sizeof(*run)))
+		return false;
+	run = calloc(1, sizeof(*run));
+	if (!run || !append(f, run, data, len)) {
+		discharge(f, sizeof(*run));
+		free(run);
+		return false;
+	}
+	run->seq = seq;
+	run->next = *at;
+	*at = run;
+	if (!run->next)
+		r->last = run;
+	r->runs++;
+	return true;
+}
+
 void reorder_put(struct tcp_flow *f, uint32_t seq, const uint8_t *data, uint32_t len)
 {
-	struct held **at, *before, *h;
-	struct reorder *r;
-
-	if (!f->reorder)
+	if (!f->reorder && len)
 		f->reorder = calloc(1, sizeof(*f->reorder));
-	r = f->reorder;
-	if (!r || !len)
+	if (!f->reorder)
 		return;
-	at = place(r, seq, &before);
-	if (before && seq_lt(seq, before->seq + before->len)) {
-		uint32_t covered = before->seq + before->len - seq;
+	while (len) {
+		struct run *before, **at = place(f->reorder, seq, &before);
+		uint32_t covered = 0, gap;
 
+		if (before && seq_lt(seq, before->seq + before->len))
+			covered = before->seq + before->len - seq;
 		if (covered >= len)
 			return;
 		seq += covered;
 		data += covered;
 		len -= covered;
+		gap = len;
+		if (*at && seq_lt((*at)->seq, seq + len))
+			gap = (*at)->seq - seq;
+		if (gap && before && before->seq + before->len == seq) {
+			if (!append(f, before, data, gap))
+				return;
+		} else if (gap && !insert(f, at, seq, data, gap)) {
+			return;
+		}
+		if (gap)
+			f->reorder->recent = seq;
+		seq += gap;
+		data += gap;
+		len -= gap;
 	}
-	if (*at && seq_lt((*at)->seq, seq + len))
-		len = (*at)->seq - seq;
-	if (!len || r->bytes + len > REORDER_BYTES_MAX || r->segments >= REORDER_SEGMENTS_MAX ||
-		f->tcp->spilled + len > TCP_SPILL_MAX)
-		return;
-	h = malloc(sizeof(*h) + len);
-	if (!h)
-		return;
-	h->seq = seq;
-	h->len = len;
-	memcpy(h->data, data, len);
-	h->next = *at;
-	*at = h;
-	if (!h->next)
-		r->last = h;
-	r->bytes += len;
-	r->segments++;
-	r->recent = seq;
-	f->tcp->spilled += len;
 }
 
 bool reorder_next(struct tcp_flow *f, const uint8_t **data, uint32_t *len)
 {
 	while (f->reorder && f->reorder->first) {
-		struct held *h = f->reorder->first;
-		uint32_t old = f->rcv_nxt - h->seq;
+		struct run *run = f->reorder->first;
+		uint32_t old = f->rcv_nxt - run->seq;
 
-		if (seq_lt(f->rcv_nxt, h->seq))
+		if (seq_lt(f->rcv_nxt, run->seq))
 			return false;
-		if (old < h->len) {
-			*data = h->data + old;
-			*len = h->len - old;
+		if (old < run->len) {
+			*data = run->data + old;
+			*len = run->len - old;
 			return true;
 		}
 		drop_first(f);
@@ -131,7 +196,7 @@ bool reorder_next(struct tcp_flow *f, const uint8_t **data, uint32_t *len)
 
 unsigned reorder_blocks(const struct tcp_flow *f, struct sack_block blocks[SACK_BLOCKS_MAX])
 {
-	const struct held *h = f->reorder ? f->reorder->first : NULL;
+	const struct run *h = f->reorder ? f->reorder->first : NULL;
 	unsigned n = 0;
 
 	while (h) {

@@ -9,27 +9,50 @@
 
 /* ---- guest to host ---- */
 
-/* Keeps what the host did not take. Returns how much of it could be kept. */
-static uint32_t spill(struct tcp_flow *f, const uint8_t *data, uint32_t len)
+/* Makes room behind what is spilled. It grows by doubling, since a guest may send byte by byte. */
+static bool spill_room(struct tcp_flow *f, uint32_t len)
 {
+	uint32_t need = f->spill_len + len, size = f->spill_size;
 	struct tcp *tcp = f->tcp;
 	uint8_t *grown;
 
-	if (!len || tcp->spilled + len > TCP_SPILL_MAX)
-		return 0;
-	grown = malloc(f->spill_len + len);
+	if (f->spill_at && (need > size || f->spill_at > size / 2)) {
+		memmove(f->spill, f->spill + f->spill_at, f->spill_len);
+		f->spill_at = 0;
+	}
+	if (f->spill_at + need <= size)
+		return true;
+	size = need > 2 * size ? need : 2 * size;
+	if (tcp->spilled + (size - f->spill_size) > TCP_SPILL_MAX)
+		size = need;
+	if (tcp->spilled + (size - f->spill_size) > TCP_SPILL_MAX)
+		return false;
+	grown = realloc(f->spill, size);
 	if (!grown)
-		return 0;
-	if (f->spill_len)
-		memcpy(grown, f->spill + f->spill_at, f->spill_len);
-	memcpy(grown + f->spill_len, data, len);
-	free(f->spill);
+		return false;
+	tcp->spilled += size - f->spill_size;
 	f->spill = grown;
-	f->spill_at = 0;
+	f->spill_size = size;
+	return true;
+}
+
+/* Keeps what the host did not take. Returns how much of it could be kept. */
+static uint32_t spill(struct tcp_flow *f, const uint8_t *data, uint32_t len)
+{
+	if (!len || !spill_room(f, len))
+		return 0;
+	memcpy(f->spill + f->spill_at + f->spill_len, data, len);
 	f->spill_len += len;
-	tcp->spilled += len;
-	counter_add(tcp->counters, COUNTER_TCP_SPILLED_BYTES, len);
+	counter_add(f->tcp->counters, COUNTER_TCP_SPILLED_BYTES, len);
 	return len;
+}
+
+void splice_free_spill(struct tcp_flow *f)
+{
+	f->tcp->spilled -= f->spill_size;
+	free(f->spill);
+	f->spill = NULL;
+	f->spill_len = f->spill_at = f->spill_size = 0;
 }
 
 static bool end_of_guest(struct tcp_flow *f)
@@ -88,13 +111,10 @@ void splice_writable(struct tcp_flow *f)
 			flow_reset(f);
 			return;
 		}
-		f->spill_at += (size_t)n;
-		f->spill_len -= (size_t)n;
-		f->tcp->spilled -= (size_t)n;
+		f->spill_at += (uint32_t)n;
+		f->spill_len -= (uint32_t)n;
 	}
-	free(f->spill);
-	f->spill = NULL;
-	f->spill_at = 0;
+	splice_free_spill(f);
 	if (!end_of_guest(f))
 		return;
 	/* The window stood still; let the guest know that it moves again. */
@@ -253,7 +273,8 @@ static void input_rst(struct tcp_flow *f, const struct segment *s)
 	}
 }
 
-/* Cuts off what lies outside the window. False where nothing that counts is left. */
+/* Cuts off what lies outside the window. False where nothing that counts is left, which is answered
+ * by an ACK: it may be a keepalive, or a probe of a closed window. */
 static bool trim(struct tcp_flow *f, struct segment *s)
 {
 	uint32_t end = s->seq + s->len + !!(s->flags & TCP_FIN);
@@ -261,7 +282,7 @@ static bool trim(struct tcp_flow *f, struct segment *s)
 	if (seq_lt(s->seq, f->rcv_nxt)) {
 		uint32_t old = f->rcv_nxt - s->seq;
 
-		if (seq_le(end, f->rcv_nxt)) /* a duplicate, or a keepalive */
+		if (seq_le(end, f->rcv_nxt))
 			return false;
 		if (old > s->len)
 			old = s->len;
@@ -272,7 +293,7 @@ static bool trim(struct tcp_flow *f, struct segment *s)
 	if (seq_lt(f->rcv_adv, s->seq + s->len)) {
 		uint32_t beyond = s->seq + s->len - f->rcv_adv;
 
-		if (beyond > s->len)
+		if (beyond >= s->len)
 			return false;
 		s->len -= beyond;
 		s->flags &= (uint8_t)~TCP_FIN;

@@ -81,6 +81,20 @@ void tcp_set_memory(struct tcp *tcp, struct flow_memory *memory, bool reset_flow
 		orphans_take(tcp);
 }
 
+/* A segment of no flow: the first of one, or what deserves a RST (RFC 1122 section 4.2.3.10: never
+ * for a group). */
+static void input_unknown(struct tcp *tcp, const struct segment *s)
+{
+	const struct addr *dst = &s->key.remote.addr;
+
+	if (addr_is_multicast(dst) || addr_is_unspecified(dst) || net_is_broadcast(tcp->net, dst))
+		counter_inc(tcp->counters, COUNTER_DROP_MULTICAST);
+	else if ((s->flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN)
+		handshake_syn(tcp, s);
+	else
+		segment_send_rst(tcp, s);
+}
+
 void tcp_input(struct tcp *tcp, const struct packet *packet)
 {
 	struct flow_entry *entry;
@@ -93,10 +107,7 @@ void tcp_input(struct tcp *tcp, const struct packet *packet)
 	}
 	entry = flow_table_find(tcp->flows, &s.key);
 	if (!entry) {
-		if ((s.flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN)
-			handshake_syn(tcp, &s);
-		else
-			segment_send_rst(tcp, &s);
+		input_unknown(tcp, &s);
 		return;
 	}
 	f = (struct tcp_flow *)entry;

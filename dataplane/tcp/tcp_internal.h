@@ -96,8 +96,8 @@ struct tcp_flow {
 	struct timer timer;                    /* handshake, retransmission, window probes */
 	struct timer idle_timer;               /* idle, half-closed, keepalive */
 	struct tcp_flow *ack_next, **ack_prev; /* in one of tcp's two lists of ACKs owed */
-	uint8_t *spill;                        /* spill_len bytes acknowledged, not yet written */
-	size_t spill_len, spill_at;
+	uint8_t *spill; /* spill_len bytes acknowledged, not yet written, from spill_at on */
+	uint32_t spill_len, spill_at, spill_size;
 	struct reorder *reorder; /* segments beyond a gap; NULL where there is none */
 	uint64_t born, active;   /* ms */
 	uint64_t acked_at; /* ms: the guest last acknowledged something new, or nothing is due */
@@ -151,7 +151,7 @@ struct tcp {
 	struct tcp_flow *ack_soon, *ack_later;
 	struct timer ack_timer;
 	struct loop_hook hook;
-	size_t spilled;     /* bytes in all spill buffers */
+	size_t spilled;     /* bytes of memory in all spill and reorder buffers */
 	short ready_events; /* what is asked of libevent for a host socket */
 	bool room_wanted;   /* some flow has wants_room */
 
@@ -244,6 +244,7 @@ void splice_input(struct tcp_flow *f, const struct segment *s);
 void splice_wake(struct tcp_flow *f); /* something may be sent: queue the flow's task */
 void splice_send_task(struct task *task);
 void splice_writable(struct tcp_flow *f);
+void splice_free_spill(struct tcp_flow *f);
 void splice_finish(struct tcp_flow *f); /* closes in order once both directions have ended */
 
 /* window.c: windows, ACKs, retransmission */
