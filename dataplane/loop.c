@@ -8,6 +8,21 @@
 #include <errno.h>
 #include <stdlib.h>
 
+/*
+ * Polling. To be woken costs more than a small exchange itself, most of all in a virtual machine,
+ * where an idle processor has to be called back from its host. So while small exchanges follow one
+ * another, the loop looks for the next one for a moment before it sleeps (as KVM does for its
+ * guests' halts). Waits that are short without it switch polling on; looking in vain a few times
+ * switches it off, and each time more evidence is wanted to switch it on again. Bulk is left
+ * alone: copying outweighs the wakeups there, and a sender wants the processor for itself.
+ */
+#define POLL_US 50
+#define POLL_BULK (16u << 10) /* bytes a pass */
+#define POLL_SHORT_US 1000    /* a wait that counts as evidence */
+#define POLL_EVIDENCE 32      /* so many in a row */
+#define POLL_EVIDENCE_MAX 8192
+#define POLL_MISSES 8
+
 /* Tasks run for at most this long before descriptors and timers are looked at again. */
 #define TASK_BUDGET_US 1000
 
@@ -18,6 +33,10 @@ struct loop {
 	struct task tasks; /* list head */
 	struct loop_hook *hooks;
 	uint64_t pass;
+	size_t moved;        /* bytes in this pass */
+	uint64_t poll_until; /* us; 0 while not polling */
+	unsigned poll_misses;
+	unsigned poll_evidence, poll_wanted; /* off while the former is less */
 	uint64_t now;
 	bool stale; /* the loop may have slept since `now` was read */
 	bool stopped;
@@ -63,6 +82,7 @@ struct loop *loop_new(void)
 	event_config_free(config);
 	config = NULL;
 	loop->now = clock_ms();
+	loop->poll_wanted = POLL_EVIDENCE;
 	loop->tasks.next = loop->tasks.prev = &loop->tasks;
 	loop->wheel = timer_wheel_new(loop->now);
 	if (loop->wheel)
@@ -156,20 +176,63 @@ static void run_tasks(struct loop *loop)
 	loop_cancel(loop, &mark);
 }
 
+void loop_moved(struct loop *loop, size_t bytes)
+{
+	loop->moved += bytes;
+}
+
+static void poll_missed(struct loop *loop)
+{
+	loop->poll_until = 0;
+	if (++loop->poll_misses < POLL_MISSES)
+		return;
+	loop->poll_misses = loop->poll_evidence = 0;
+	if (loop->poll_wanted < POLL_EVIDENCE_MAX)
+		loop->poll_wanted *= 2;
+}
+
+/* After a pass: whether to look on for a moment. */
+static void poll_decide(struct loop *loop)
+{
+	if (!loop->moved)
+		return;
+	if (loop->poll_until) {
+		loop->poll_misses = 0;
+		loop->poll_wanted = POLL_EVIDENCE;
+	}
+	loop->poll_until = 0;
+	if (loop->moved < POLL_BULK && loop->poll_evidence >= loop->poll_wanted)
+		loop->poll_until = clock_us() + POLL_US;
+	loop->moved = 0;
+}
+
+static void poll_note_wait(struct loop *loop, uint64_t us)
+{
+	if (loop->poll_evidence >= loop->poll_wanted)
+		return;
+	loop->poll_evidence = us < POLL_SHORT_US ? loop->poll_evidence + 1 : 0;
+}
+
 static int wait_for_events(struct loop *loop)
 {
-	uint64_t wait;
+	uint64_t wait, slept;
+	int rc;
 
-	if (loop->tasks.next != &loop->tasks)
+	if (loop->tasks.next != &loop->tasks || (loop->poll_until && clock_us() < loop->poll_until))
 		return event_base_loop(loop->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
-	wait = timer_wheel_wait(loop->wheel, clock_ms());
+	if (loop->poll_until)
+		poll_missed(loop);
+	slept = clock_us();
+	wait = timer_wheel_wait(loop->wheel, slept / 1000);
 	if (wait != UINT64_MAX) {
 		struct timeval tv = {
 			.tv_sec = (time_t)(wait / 1000), .tv_usec = (int)(wait % 1000 * 1000)};
 
 		event_add(loop->wakeup, &tv);
 	}
-	return event_base_loop(loop->base, EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY);
+	rc = event_base_loop(loop->base, EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY);
+	poll_note_wait(loop, clock_us() - slept);
+	return rc;
 }
 
 int loop_run(struct loop *loop)
@@ -184,6 +247,7 @@ int loop_run(struct loop *loop)
 		run_tasks(loop);
 		for (struct loop_hook *hook = loop->hooks; hook; hook = hook->next)
 			hook->run(hook);
+		poll_decide(loop);
 	}
 	return 0;
 }

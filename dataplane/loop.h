@@ -15,6 +15,7 @@
 
 #include <event2/event.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct loop;
@@ -41,6 +42,9 @@ struct timer_wheel *loop_wheel(struct loop *loop);
 
 /* Milliseconds, monotonic, as of this pass: cheap, and the same for all in a pass. */
 uint64_t loop_now(struct loop *loop);
+
+/* So many bytes went through in this pass; from it the loop sees exchange from bulk. */
+void loop_moved(struct loop *loop, size_t bytes);
 
 uint64_t loop_pass(const struct loop *loop); /* a number that grows by one each pass */
 

@@ -114,6 +114,7 @@ void link_commit(struct link *link, size_t len, const struct link_meta *meta)
 	link->queued_bytes += LINK_RECORD_HLEN + body;
 	counter_inc(link->counters, COUNTER_LINK_TX_FRAMES);
 	counter_add(link->counters, COUNTER_LINK_TX_BYTES, len);
+	loop_moved(link->loop, len);
 	if (link->queued_bytes >= FLUSH_BYTES)
 		flush(link);
 }
@@ -194,6 +195,7 @@ void link_deliver(struct link *link, const uint8_t *frame, size_t len, const str
 	}
 	counter_inc(link->counters, COUNTER_LINK_RX_FRAMES);
 	counter_add(link->counters, COUNTER_LINK_RX_BYTES, len);
+	loop_moved(link->loop, len);
 	link->events.frame(link->events.arg, frame, len, meta);
 }
 
