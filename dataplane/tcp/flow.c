@@ -99,6 +99,11 @@ static void on_host_ready(evutil_socket_t fd, short what, void *arg)
 		f->readable = true;
 	if (f->state != TCP_ESTABLISHED)
 		return;
+	/* Behind its end nothing is read any more, so no read tells of a reset. */
+	if (f->fin_sent && splice_host_failed(f)) {
+		flow_reset(f);
+		return;
+	}
 	if (what & EV_WRITE && f->spill_len)
 		splice_writable(f); /* may end the flow */
 	else

@@ -132,10 +132,22 @@ void splice_wake(struct tcp_flow *f)
 		loop_defer(f->tcp->loop, &f->task);
 }
 
+static bool others_wait(const struct tcp *tcp)
+{
+	return tcp->room.next != &tcp->room;
+}
+
+/* The flow's task waits in another list than the loop's, until tcp_room(). */
 static void wait_for_room(struct tcp_flow *f)
 {
-	f->wants_room = true;
-	f->tcp->room_wanted = true;
+	struct task *task = &f->task, *head = &f->tcp->room;
+
+	if (task->next)
+		return; /* queued again already */
+	task->prev = head->prev;
+	task->next = head;
+	task->prev->next = task;
+	head->prev = task;
 }
 
 static void end_of_host(struct tcp_flow *f)
@@ -171,7 +183,7 @@ static size_t next_length(struct tcp_flow *f)
 }
 
 /* A host that reset the connection is noticed even while the guest's window keeps us from reading. */
-static bool host_failed(struct tcp_flow *f)
+bool splice_host_failed(struct tcp_flow *f)
 {
 	int err = 0;
 	socklen_t len = sizeof(err);
@@ -211,13 +223,14 @@ void splice_send_task(struct task *task)
 		ssize_t n;
 
 		if (!len) {
-			if (host_failed(f)) {
+			if (splice_host_failed(f)) {
 				flow_reset(f);
 				return;
 			}
 			break;
 		}
-		if (!link_room(f->tcp->out->link)) {
+		/* Who came before gets room before: else the first flows would share it all. */
+		if (others_wait(f->tcp) || !link_room(f->tcp->out->link)) {
 			wait_for_room(f);
 			break;
 		}
@@ -230,9 +243,14 @@ void splice_send_task(struct task *task)
 			end_of_host(f);
 		} else if (n == -EAGAIN || n == -EINTR) {
 			f->readable = n == -EINTR;
+			splice_wake(f);
 			break;
 		} else if (n == -ENOBUFS) {
-			wait_for_room(f);
+			/* No memory, where there is room: again in the next pass. */
+			if (link_room(f->tcp->out->link))
+				splice_wake(f);
+			else
+				wait_for_room(f);
 			break;
 		} else {
 			flow_reset(f);

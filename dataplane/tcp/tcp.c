@@ -46,6 +46,7 @@ struct tcp *tcp_new(const struct tcp_env *env)
 	tcp->ack_timer.fire = ack_timer;
 	tcp->accept_timer.fire = accept_timer;
 	tcp->hook.run = hook;
+	tcp->room.next = tcp->room.prev = &tcp->room;
 	tcp->ready_events = EV_READ | EV_WRITE | EV_ET | EV_PERSIST;
 	if (event_base_get_features(loop_base(tcp->loop)) & EV_FEATURE_EARLY_CLOSE)
 		tcp->ready_events |= EV_CLOSED;
@@ -140,19 +141,11 @@ void tcp_guest_seen(struct tcp *tcp)
 
 void tcp_room(struct tcp *tcp)
 {
-	struct flow_entry *e;
-	uint32_t slot = 0;
+	while (tcp->room.next != &tcp->room) {
+		struct task *task = tcp->room.next;
 
-	if (!tcp->room_wanted)
-		return;
-	tcp->room_wanted = false;
-	while ((e = flow_table_next(tcp->flows, &slot))) {
-		struct tcp_flow *f = (struct tcp_flow *)e;
-
-		if (f->wants_room) {
-			f->wants_room = false;
-			splice_wake(f);
-		}
+		loop_cancel(tcp->loop, task);
+		loop_defer(tcp->loop, task);
 	}
 }
 

@@ -123,8 +123,7 @@ struct tcp_flow {
 	bool recovering : 1;
 	bool interactive : 1; /* answers follow requests within TCP_ACK_DELAY_MS */
 	bool event_added : 1;
-	bool wants_room : 1; /* stopped for the link's room; task to be queued by tcp_room() */
-	uint64_t data_at;    /* ms: last payload from the guest */
+	uint64_t data_at; /* ms: last payload from the guest */
 };
 
 struct tcp_listener {
@@ -153,7 +152,8 @@ struct tcp {
 	struct loop_hook hook;
 	size_t spilled;     /* bytes of memory in all spill and reorder buffers */
 	short ready_events; /* what is asked of libevent for a host socket */
-	bool room_wanted;   /* some flow has wants_room */
+	struct task
+		room; /* head of a list: tasks of flows that wait for the link's room, in turn */
 
 	struct tcp_listener *listeners;
 	size_t listener_count;
@@ -245,7 +245,8 @@ void splice_wake(struct tcp_flow *f); /* something may be sent: queue the flow's
 void splice_send_task(struct task *task);
 void splice_writable(struct tcp_flow *f);
 void splice_free_spill(struct tcp_flow *f);
-void splice_finish(struct tcp_flow *f); /* closes in order once both directions have ended */
+bool splice_host_failed(struct tcp_flow *f); /* takes the error that the socket holds */
+void splice_finish(struct tcp_flow *f);      /* closes in order once both directions have ended */
 
 /* window.c: windows, ACKs, retransmission */
 uint16_t window_field(struct tcp_flow *f); /* moves rcv_adv */

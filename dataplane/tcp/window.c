@@ -147,6 +147,14 @@ static bool retransmit(struct tcp_flow *f)
 	return true;
 }
 
+/* Retransmits until all that is in flight now is acknowledged. False where the flow is gone. */
+static bool recover(struct tcp_flow *f)
+{
+	f->recovering = true;
+	f->recover = f->snd_nxt;
+	return retransmit(f);
+}
+
 void window_timeout(struct tcp_flow *f)
 {
 	uint64_t now = loop_now(f->tcp->loop);
@@ -159,11 +167,11 @@ void window_timeout(struct tcp_flow *f)
 		/* A segment out of the guest's window draws an ACK that tells the window. */
 		segment_send(f, TCP_ACK, f->snd_una - 1);
 	} else {
-		if (now - f->acked_at > TCP_DEAD_MS)
+		/* Bytes that the guest has no room for after all stay where they are, as long as it says
+		 * so (RFC 9293 section 3.8.6.1). */
+		if (now - (f->snd_wnd ? f->acked_at : f->active) > TCP_DEAD_MS)
 			goto dead;
-		f->recovering = true;
-		f->recover = f->snd_nxt;
-		if (!retransmit(f))
+		if (!recover(f))
 			return;
 	}
 	if (f->tries < 6)
@@ -205,7 +213,7 @@ static bool take_ack(struct tcp_flow *f, uint32_t ack)
 bool window_ack_input(struct tcp_flow *f, const struct segment *s)
 {
 	uint32_t window = (uint32_t)s->window << f->snd_wscale;
-	bool same_window = window == f->snd_wnd;
+	bool same_window = window == f->snd_wnd, reopened = !f->snd_wnd && window;
 
 	if (seq_lt(f->snd_nxt, s->ack)) {
 		/* It acknowledges what was never sent (RFC 5961 section 5). */
@@ -219,15 +227,17 @@ bool window_ack_input(struct tcp_flow *f, const struct segment *s)
 	if (s->ack != f->snd_una) {
 		if (!take_ack(f, s->ack))
 			return false;
+	} else if (in_flight(f) && reopened) {
+		/* It had been taken back over these bytes. */
+		f->acked_at = loop_now(f->tcp->loop);
+		f->tries = 0;
+		if (!recover(f))
+			return false;
 	} else if (in_flight(f) && !s->len && same_window && !(s->flags & TCP_FIN)) {
 		if (f->dup_acks < UINT8_MAX)
 			f->dup_acks++;
-		if (f->dup_acks == 3 && !f->recovering) {
-			f->recovering = true;
-			f->recover = f->snd_nxt;
-			if (!retransmit(f))
-				return false;
-		}
+		if (f->dup_acks == 3 && !f->recovering && !recover(f))
+			return false;
 	}
 	window_arm(f);
 	splice_wake(f);

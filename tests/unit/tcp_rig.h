@@ -182,6 +182,7 @@ static inline void rig_run(int ms)
 /* Lets so many milliseconds of the rig's clock pass, with their timers. */
 static inline void rig_sleep(uint64_t ms)
 {
+	rig_run(1); /* what has been sent so far came before */
 	rig_ahead_ns += ms * 1000000;
 	rig_run(2);
 }
