@@ -31,11 +31,14 @@
 /* ---- the clock: instead of common/clock.c ---- */
 
 static uint64_t rig_ahead_ns;
+static uint64_t rig_frozen_ns; /* where not 0, the time that it is */
 
 uint64_t clock_ns(void)
 {
 	struct timespec ts;
 
+	if (rig_frozen_ns)
+		return rig_frozen_ns + rig_ahead_ns;
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec + rig_ahead_ns;
 }
@@ -166,6 +169,16 @@ static void rig_stop(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	(void)arg;
 	loop_stop(worker_loop(rig.worker));
+}
+
+/* From here on only rig_sleep() lets time pass. */
+static inline void rig_freeze(void)
+{
+	uint64_t ahead = rig_ahead_ns;
+
+	rig_ahead_ns = 0;
+	rig_frozen_ns = clock_ns();
+	rig_ahead_ns = ahead;
 }
 
 /* Lets the loop run for so many real milliseconds. */

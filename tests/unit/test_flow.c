@@ -181,6 +181,8 @@ START_TEST(slots_beyond_the_end_are_nobodys)
 	flow_memory_set(memory, FLOW_MEMORY_SLOTS, &key);
 	flow_memory_set(memory, UINT32_MAX, &key);
 	flow_memory_clear(memory, UINT32_MAX);
+	ck_assert_uint_eq(flow_memory_tx(memory).left, 0);
+	ck_assert_uint_eq(flow_memory_tx(memory).size, 0);
 	ck_assert(!flow_memory_next(memory, &slot, &seen));
 	flow_memory_set(NULL, 0, &key);
 	slot = 0;

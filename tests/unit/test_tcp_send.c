@@ -170,12 +170,12 @@ END_TEST
 
 START_TEST(what_is_not_acknowledged_is_sent_again)
 {
+	rig_freeze();
 	host_write(host, pattern(1000), 1000);
 	ck_assert_uint_eq(take_burst(10), 1000);
 	for (int i = 0; i < 5; i++) {
 		rig_sleep(100u << i);
-		if (i >= 2) /* on a busy machine the shorter ones may have passed */
-			recv_nothing(&p);
+		recv_nothing(&p);
 		rig_sleep((100u << i) + 10);
 		recv_segment(&p);
 		ck_assert_uint_eq(seen.seq, p.ack);
@@ -207,6 +207,7 @@ START_TEST(three_duplicate_acks_bring_it_at_once)
 {
 	uint32_t burst;
 
+	rig_freeze(); /* the timer has no part in this */
 	host_write(host, pattern(20000), 20000);
 	burst = take_burst(10);
 	ck_assert_uint_eq(burst, 20000);

@@ -133,6 +133,8 @@ START_TEST(longer_delays_are_cut)
 {
 	struct probe p = probe();
 
+	timer_arm(wheel, &p.timer, LONGEST + 1);
+	ck_assert_uint_eq(p.timer.expires, 1000 + LONGEST);
 	timer_arm(wheel, &p.timer, UINT64_MAX);
 	ck_assert_uint_eq(p.timer.expires, 1000 + LONGEST);
 	sleep_until(1000 + LONGEST);
