@@ -21,7 +21,6 @@
 
 #include <errno.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -265,23 +264,6 @@ static int open_socket(struct egress *e, enum egress_who who, int family, int ty
 	}
 }
 
-static void set_splice_options(int fd)
-{
-	struct linger reset = {.l_onoff = 1, .l_linger = 0};
-	int on = 1;
-
-	/* Neither can fail on a fresh TCP socket. */
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
-}
-
-void egress_linger_clear(int fd)
-{
-	struct linger off = {0, 0};
-
-	setsockopt(fd, SOL_SOCKET, SO_LINGER, &off, sizeof(off));
-}
-
 /* 0, -EINPROGRESS, or the error. Only stream sockets are ever in progress. */
 static int start_connect(int fd, const struct endpoint *host)
 {
@@ -312,7 +294,7 @@ static int dial_tcp(struct egress *e, enum egress_who who, const struct endpoint
 	if (fd < 0)
 		return fd;
 	if (who == EGRESS_GUEST)
-		set_splice_options(fd);
+		tcp_socket_splice(fd);
 	rc = start_connect(fd, host);
 	if (rc == 0)
 		return fd;

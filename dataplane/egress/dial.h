@@ -8,7 +8,7 @@
  *
  * Every fd given out is non-blocking, close-on-exec and the caller's to close. A guest's TCP
  * sockets carry TCP_NODELAY and SO_LINGER {1, 0}, so that a worker that dies resets them; clear
- * the linger before an orderly close (egress_linger_clear()).
+ * the linger before an orderly close (common/tcp_socket.h).
  *
  * Errors are negative errno. These are the door's own, and the kernel's never appear under them:
  *   -EACCES  the policy forbids it (counted, reported); an RST or "administratively prohibited"
@@ -71,9 +71,6 @@ int egress_dial(struct egress *egress, enum egress_who who, uint8_t proto,
 	struct egress_request **request);
 void egress_cancel(struct egress_request *request);
 size_t egress_half_open(const struct egress *egress);
-
-/* Turns SO_LINGER off, so that close() ends the connection in order. */
-void egress_linger_clear(int fd);
 
 /*
  * An unconnected UDP socket for a guest socket, of AF_INET or AF_INET6, bound to the guest's port

@@ -13,6 +13,7 @@
 #include "dataplane/tcp/tcp_internal.h"
 
 #include "common/os.h"
+#include "common/tcp_socket.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -93,7 +94,7 @@ static void accepted(struct tcp_listener *l, int fd, const struct sockaddr *sa, 
 	struct endpoint client = {.port = 0}, source;
 
 	if (!l->forward.unix_listener)
-		host_side_set_options(fd);
+		tcp_socket_splice(fd);
 	if (endpoint_from_sockaddr(sa, len, &client) < 0 && !l->forward.unix_listener)
 		close(fd);
 	else if (!link_is_up(l->tcp->out->link) || !choose_source(l, &client, &source))

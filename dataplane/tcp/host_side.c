@@ -3,23 +3,13 @@
 #include "dataplane/tcp/host_side.h"
 
 #include "common/os.h"
+#include "common/tcp_socket.h"
 
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 static uint8_t scratch[HOST_SIDE_HELD_MAX]; /* bytes read into nowhere */
-
-void host_side_set_options(int fd)
-{
-	struct linger reset = {.l_onoff = 1, .l_linger = 0};
-	int on = 1;
-
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
-}
 
 void host_side_init(struct host_side *host, int fd, bool tcp)
 {
@@ -111,13 +101,12 @@ int host_side_half_close(struct host_side *host)
 
 void host_side_close(struct host_side *host)
 {
-	struct linger off = {0, 0};
-
 	if (host->fd < 0)
 		return;
 	if (host->tcp)
-		setsockopt(host->fd, SOL_SOCKET, SO_LINGER, &off, sizeof(off));
-	close(host->fd);
+		tcp_socket_close_orderly(host->fd);
+	else
+		close(host->fd);
 	host->fd = -1;
 }
 

@@ -25,10 +25,8 @@ struct host_side {
 	bool discard;     /* the kernel can consume without copying */
 };
 
-/* Takes a connected, non-blocking socket. For TCP the caller has set TCP_NODELAY and SO_LINGER. */
+/* Takes a connected, non-blocking socket. For TCP the caller has called tcp_socket_splice(). */
 void host_side_init(struct host_side *host, int fd, bool tcp);
-/* For an accepted TCP socket: the options that a dialled one has from egress/dial.c. */
-void host_side_set_options(int fd);
 
 /* How many bytes may be held at a time. */
 size_t host_side_held_max(const struct host_side *host);
