@@ -16,6 +16,7 @@
 #include "common/be.h"
 #include "common/os.h"
 #include "common/siphash.h"
+#include "common/tcp_socket.h"
 #include "dataplane/egress/route.h"
 #include "dataplane/stack/frame.h"
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* The one door: what the policy forbids is not opened, and connects end as they should. */
 #include "common/clock.h"
-#include "common/tcp_socket.h"
 #include "common/os.h"
 #include "common/policy_table.h"
+#include "common/tcp_socket.h"
 #include "dataplane/egress/dial.h"
 #include "dataplane/stack/frame.h"
 #include "tests/unit/check_main.h"
