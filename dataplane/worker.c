@@ -11,6 +11,7 @@
 #include "dataplane/stack/fragment.h"
 #include "dataplane/stack/icmp.h"
 #include "dataplane/stack/output.h"
+#include "dataplane/stack/timer_wheel.h"
 #include "dataplane/stack/udp.h"
 #include "dataplane/tcp/tcp.h"
 
@@ -20,6 +21,7 @@
 #include <unistd.h>
 
 #define NAMES_BATCH 64
+#define TELL_MS 100
 
 struct worker {
 	struct worker_events events;
@@ -39,6 +41,8 @@ struct worker {
 	struct dhcp *dhcp;
 	struct fragments *fragments;
 	struct classify classify;
+	struct timer tell_timer; /* armed: netctld heard of the guest just now */
+	bool mac_untold, lease_untold;
 };
 
 /* ---- what the modules report ---- */
@@ -104,19 +108,48 @@ static void on_link_room(void *arg)
 	udp_room(w->udp);
 }
 
+/*
+ * The guest decides how often its MAC changes and how often it asks for its lease, and netctld is
+ * everybody's: it hears of both at once, then at most every TELL_MS, and always of the latest.
+ */
+static void tell(struct worker *w)
+{
+	struct worker_lease lease;
+
+	if (timer_armed(&w->tell_timer) || !(w->mac_untold || w->lease_untold))
+		return;
+	timer_arm(loop_wheel(w->loop), &w->tell_timer, TELL_MS);
+	if (w->mac_untold && w->config.net.guest_mac_known)
+		w->events.guest_seen(w->events.arg, &w->config.net.guest_mac);
+	if (w->lease_untold) {
+		dhcp_lease(w->dhcp, &lease); /* also where it was given up */
+		w->events.lease(w->events.arg, &lease);
+	}
+	w->mac_untold = w->lease_untold = false;
+}
+
+static void on_tell_timer(struct timer *timer)
+{
+	tell((struct worker *)((char *)timer - offsetof(struct worker, tell_timer)));
+}
+
 static void on_guest_seen(void *arg, const struct mac *mac)
 {
 	struct worker *w = arg;
 
+	(void)mac;
 	tcp_guest_seen(w->tcp);
-	w->events.guest_seen(w->events.arg, mac);
+	w->mac_untold = true;
+	tell(w);
 }
 
 static void on_lease(void *arg, const struct worker_lease *lease)
 {
 	struct worker *w = arg;
 
-	w->events.lease(w->events.arg, lease);
+	(void)lease;
+	w->lease_untold = true;
+	tell(w);
 }
 
 static void on_dns_answer(void *arg, const struct endpoint *guest, const struct endpoint *asked,
@@ -226,6 +259,7 @@ struct worker *worker_new(const struct worker_events *events)
 	if (!w)
 		return NULL;
 	w->events = *events;
+	w->tell_timer.fire = on_tell_timer;
 	w->loop = loop_new();
 	w->link = w->loop ? link_new(w->loop, &w->counters, &link_events) : NULL;
 	w->out = (struct output){.link = w->link, .net = &w->config.net};

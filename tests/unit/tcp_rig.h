@@ -74,6 +74,8 @@ struct rig {
 	uint16_t port;
 	uint16_t next_port; /* of the guest's */
 	unsigned refusals;
+	unsigned macs, leases; /* events */
+	struct mac mac;        /* of the latest */
 };
 
 /* A connection as the guest's kernel would keep it. */
@@ -125,13 +127,15 @@ static void rig_on_fd(void *arg, int fd)
 static void rig_on_mac(void *arg, const struct mac *mac)
 {
 	(void)arg;
-	(void)mac;
+	rig.macs++;
+	rig.mac = *mac;
 }
 
 static void rig_on_lease(void *arg, const struct worker_lease *lease)
 {
 	(void)arg;
 	(void)lease;
+	rig.leases++;
 }
 
 static void rig_on_names(void *arg, const struct worker_name *names, size_t count)
