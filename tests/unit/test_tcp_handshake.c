@@ -71,20 +71,29 @@ START_TEST(what_the_policy_forbids_is_a_reset_and_reported)
 }
 END_TEST
 
+/* A listener whose backlog two clients fill. */
+static int full_listener(uint16_t *port, int fill[2])
+{
+	int listener = rig_listen(port, 0);
+	struct sockaddr_in in = {.sin_family = AF_INET,
+		.sin_port = htons(*port),
+		.sin_addr = {htonl(INADDR_LOOPBACK)}};
+
+	for (int i = 0; i < 2; i++) {
+		fill[i] = os_socket(AF_INET, SOCK_STREAM, 0, true);
+		if (connect(fill[i], (struct sockaddr *)&in, sizeof(in)) < 0)
+			ck_assert_int_eq(errno, EINPROGRESS);
+	}
+	return listener;
+}
+
 /* A full backlog on loopback answers nothing: the connect hangs, and the guest must hear nothing. */
 START_TEST(no_syn_ack_before_the_host_has_answered)
 {
 	uint16_t port;
-	int listener = rig_listen(&port, 0), fill[2], host;
-	struct sockaddr_in in = {.sin_family = AF_INET,
-		.sin_port = htons(port),
-		.sin_addr = {htonl(INADDR_LOOPBACK)}};
+	int fill[2], host, listener = full_listener(&port, fill);
 	struct peer p = new_peer(GATEWAY, port);
 
-	for (int i = 0; i < 2; i++) {
-		fill[i] = os_socket(AF_INET, SOCK_STREAM, 0, true);
-		connect(fill[i], (struct sockaddr *)&in, sizeof(in));
-	}
 	send_syn(&p);
 	recv_nothing(&p);
 	p.seq--;
@@ -107,17 +116,10 @@ END_TEST
 START_TEST(a_connect_without_answer_ends_as_unreachable)
 {
 	uint16_t port;
-	int listener = rig_listen(&port, 0), fill[2];
-	struct sockaddr_in in = {.sin_family = AF_INET,
-		.sin_port = htons(port),
-		.sin_addr = {htonl(INADDR_LOOPBACK)}};
+	int fill[2], listener = full_listener(&port, fill);
 	struct peer p = new_peer(GATEWAY, port);
 	const struct icmp_hdr *icmp;
 
-	for (int i = 0; i < 2; i++) {
-		fill[i] = os_socket(AF_INET, SOCK_STREAM, 0, true);
-		connect(fill[i], (struct sockaddr *)&in, sizeof(in));
-	}
 	send_syn(&p);
 	recv_nothing(&p);
 	rig_sleep(29000);
@@ -142,15 +144,8 @@ END_TEST
 START_TEST(beyond_64_half_open_to_one_place_a_syn_is_dropped)
 {
 	uint16_t port;
-	int listener = rig_listen(&port, 0), fill[2];
-	struct sockaddr_in in = {.sin_family = AF_INET,
-		.sin_port = htons(port),
-		.sin_addr = {htonl(INADDR_LOOPBACK)}};
+	int fill[2], listener = full_listener(&port, fill);
 
-	for (int i = 0; i < 2; i++) {
-		fill[i] = os_socket(AF_INET, SOCK_STREAM, 0, true);
-		connect(fill[i], (struct sockaddr *)&in, sizeof(in));
-	}
 	for (int i = 0; i < 70; i++) {
 		struct peer p = new_peer(GATEWAY, port);
 
