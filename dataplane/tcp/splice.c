@@ -238,7 +238,15 @@ void splice_send_task(struct task *task)
 		if (n > 0) {
 			sent_data(f, (size_t)n);
 			budget -= (size_t)n < budget ? (size_t)n : budget;
-			f->readable = (size_t)n == len || may_have_end(f);
+			if ((size_t)n < len && !may_have_end(f)) {
+				/* libevent shows an error as "readable" alone, and it may have come
+				 * in one edge with these bytes. */
+				if (splice_host_failed(f)) {
+					flow_reset(f);
+					return;
+				}
+				f->readable = false;
+			}
 		} else if (n == 0) {
 			end_of_host(f);
 		} else if (n == -EAGAIN || n == -EINTR) {

@@ -178,7 +178,7 @@ START_TEST(a_worker_not_wanted_any_more_ends_in_peace)
 	supervised_want(web.slot, false);
 	ck_assert_int_eq(outcome.code, -ECANCELED);
 	kill(pid, SIGCONT);
-	WAIT(kill(pid, 0) < 0, 1500);
+	WAIT(has_ended(pid), 1500);
 	ck_assert_int_eq(web.downs, 0);
 	supervised_want(web.slot, true);
 	WAIT(web.ups == 2, 5000);

@@ -50,7 +50,7 @@ START_TEST(a_worker_of_no_vm_is_killed)
 	lose_netctld();
 	add(&db, "db");
 	supervisor_start(supervisor);
-	WAIT(kill(pid, 0) < 0, 3000);
+	WAIT(has_ended(pid), 3000);
 }
 END_TEST
 
@@ -151,7 +151,7 @@ START_TEST(a_worker_without_spawner_and_netctld_closes_its_listeners)
 	WAIT(port_is_free(port), 2000);
 	ck_assert_int_eq(kill(pid, 0), 0);
 	kill(pid, SIGTERM);
-	WAIT(kill(pid, 0) < 0, 2000);
+	WAIT(has_ended(pid), 2000);
 }
 END_TEST
 
