@@ -2,6 +2,8 @@
 /* vsock connections as a guest sees them that speaks packets: bytes, credit, ends. */
 #include "tests/unit/vsock_rig.h"
 
+#include <fcntl.h>
+
 static uint8_t block[VSOCK_PAYLOAD_MAX];
 
 /* ---- beginnings ---- */
@@ -442,6 +444,97 @@ START_TEST(a_host_that_reads_nothing_delays_nobody)
 }
 END_TEST
 
+#define SLOW 300u
+
+/* Beyond 64 MiB that no host takes the guest's packets stay where they are, and none is lost. */
+START_TEST(what_hosts_do_not_take_is_bounded)
+{
+	uint8_t head[VSOCK_HLEN];
+	uint64_t sent = 0, got = 0;
+	size_t at = 0, total;
+
+	rig.narrow = true;
+	for (uint32_t i = 0; i < SLOW; i++)
+		guest_open(1000 + i);
+	total = SLOW * 4 * (size_t)(VSOCK_HLEN + VSOCK_PAYLOAD_MAX);
+	for (int waited = 0; sent < total; waited++) {
+		uint32_t n = (uint32_t)(sent / (VSOCK_HLEN + VSOCK_PAYLOAD_MAX));
+		struct vsock_packet packet = guest_packet(VSOCK_OP_RW, 1000 + n % SLOW, RIG_SOCKET);
+		ssize_t done;
+
+		at = (size_t)(sent % (VSOCK_HLEN + VSOCK_PAYLOAD_MAX));
+		packet.len = VSOCK_PAYLOAD_MAX;
+		vsock_packet_write(&packet, head);
+		done = at < VSOCK_HLEN ? os_send(rig.guest, head + at, VSOCK_HLEN - at, 0)
+				       : os_send(rig.guest, block + (at - VSOCK_HLEN),
+						 VSOCK_HLEN + VSOCK_PAYLOAD_MAX - at, 0);
+		if (done > 0) {
+			sent += (uint64_t)done;
+			waited = 0;
+			continue;
+		}
+		rig_run(1);
+		if (waited == 20) {
+			ck_assert_uint_ge(sent, VSOCK_SPILL_MAX);
+			ck_assert_uint_lt(sent, VSOCK_SPILL_MAX + (8u << 20));
+		}
+		for (size_t i = 0; waited >= 20 && i < SLOW; i++) {
+			done = recv(rig.hosts[i], block, sizeof(block), 0);
+			got += done > 0 ? (uint64_t)done : 0;
+		}
+	}
+	for (int waited = 0; got < (uint64_t)SLOW * VSOCK_CREDIT && waited < 5000; waited++) {
+		for (size_t i = 0; i < SLOW; i++) {
+			ssize_t n = recv(rig.hosts[i], block, sizeof(block), 0);
+
+			got += n > 0 ? (uint64_t)n : 0;
+		}
+		rig_run(1);
+	}
+	ck_assert_uint_eq(got, (uint64_t)SLOW * VSOCK_CREDIT);
+	ck_assert_uint_eq(rig_count(COUNTER_VSOCK_CREDIT_OVERRUNS), 0);
+}
+END_TEST
+
+static int open_fds(void)
+{
+	int n = 0;
+
+	for (int fd = 0; fd < 4096; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
+
+/* 500 lives, each with all kinds of connections in all kinds of states. */
+START_TEST(resets_leave_nothing_behind)
+{
+	int before = open_fds();
+
+	for (int life = 0; life < 500; life++) {
+		struct vsock_host host = rig_host();
+
+		vsock_mux_connect(rig.mux, 80, &host, NULL);
+		guest_send(VSOCK_OP_REQUEST, 1, RIG_SOCKET, 0);
+		guest_send(VSOCK_OP_REQUEST, 2, RIG_LATER, 0);
+		guest_send(VSOCK_OP_REQUEST, 3, 99, 0);
+		for (int i = 0; i < life % 5; i++)
+			guest_rw(1, RIG_SOCKET, block, sizeof(block));
+		if (life % 3 == 0)
+			guest_send(VSOCK_OP_SHUTDOWN, 1, RIG_SOCKET, VSOCK_SHUT_BOTH);
+		rig_run(life % 2);
+		close(rig.guest);
+		rig_attach_guest();
+		rig.have = 0;
+		rig_expect_greeting();
+		ck_assert_uint_eq(vsock_mux_count(rig.mux), 0);
+		while (rig.n_hosts)
+			close(rig.hosts[--rig.n_hosts]);
+	}
+	guest_expect_nothing();
+	ck_assert_int_eq(open_fds(), before);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("vsock");
@@ -479,6 +572,8 @@ int main(void)
 	tcase_add_test(m, a_thousand_connections_at_once);
 	tcase_add_test(m, connections_are_bounded);
 	tcase_add_test(m, a_host_that_reads_nothing_delays_nobody);
+	tcase_add_test(m, what_hosts_do_not_take_is_bounded);
+	tcase_add_test(m, resets_leave_nothing_behind);
 	suite_add_tcase(s, m);
 	return run_suite(s);
 }

@@ -33,6 +33,7 @@ struct vsock_rig {
 	size_t n_hosts;
 	struct vsock_conn *later;
 	unsigned opened, closed;
+	bool narrow;                 /* hosts' sockets take next to nothing */
 	uint32_t buf_alloc, fwd_cnt; /* what the guest says in its next packets */
 	uint8_t in[VSOCK_HLEN + VSOCK_PAYLOAD_MAX];
 	size_t have;
@@ -91,10 +92,12 @@ static const struct vsock_conn_events rig_conn_events = {
 /* A socketpair as a connection's host; the far end is rig.hosts[n]. */
 static inline struct vsock_host rig_host(void)
 {
-	int fds[2];
+	int fds[2], size = 4096;
 
 	ck_assert_uint_lt(rig.n_hosts, RIG_HOSTS);
 	ck_assert_int_eq(os_socketpair(AF_UNIX, SOCK_STREAM, true, fds), 0);
+	if (rig.narrow)
+		setsockopt(fds[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
 	rig.hosts[rig.n_hosts++] = fds[1];
 	return (struct vsock_host){.fd = fds[0]};
 }
