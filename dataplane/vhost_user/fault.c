@@ -21,11 +21,12 @@ static bool installed;
 /* Puts zeros where the range was. Only mmap(2) is called, which is a bare system call. */
 static bool cover(size_t number)
 {
-	if (mmap(ranges[number].start, ranges[number].size, PROT_READ | PROT_WRITE,
-		    MAP_PRIVATE | MAP_ANON | MAP_FIXED | MAP_NORESERVE, -1, 0) == MAP_FAILED)
-		return false;
-	ranges[number].happened = 1;
-	return true;
+	uint8_t *start = ranges[number].start;
+
+	ranges[number].start = mmap(start, ranges[number].size, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANON | MAP_FIXED | MAP_NORESERVE, -1, 0);
+	ranges[number].happened = ranges[number].start == start;
+	return ranges[number].happened;
 }
 
 static void on_sigbus(int sig, siginfo_t *info, void *context)
