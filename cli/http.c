@@ -4,6 +4,7 @@
 
 #include "cli/json.h"
 #include "cli/socket.h"
+#include "common/wiping.h"
 
 #include <curl/curl.h>
 #include <signal.h>
@@ -187,41 +188,58 @@ static struct json_object *parse_answer(const struct http *http)
 	return json_tokener_parse(http->text);
 }
 
-int http_send(struct cli *cli, const char *method, char *path, struct json_object *body,
-	struct answer *answer)
+/* A request's body. */
+struct content {
+	const char *type; /* its header */
+	const void *bytes;
+	size_t len;
+};
+
+/* One request; content NULL for none. 0, or an exit status with the message printed. */
+static int request(struct cli *cli, const char *method, const char *path,
+	const struct content *content, struct answer *answer)
 {
 	struct curl_slist *headers = NULL;
 	struct http *http;
-	const char *text = NULL;
 	CURLcode code;
 	int status;
 
 	*answer = (struct answer){0};
 	http = connected(cli, &status);
 	if (!http)
-		goto out;
+		return status;
 	prepare(http, method, path, 30000);
-	headers = curl_slist_append(headers, "Content-Type: application/json");
+	if (content)
+		headers = curl_slist_append(headers, content->type);
 	headers = curl_slist_append(headers, "Expect:");
 	curl_easy_setopt(http->curl, CURLOPT_HTTPHEADER, headers);
-	if (body)
-		text = json_object_to_json_string_ext(body, JSON_C_TO_STRING_PLAIN);
-	if (text) {
-		curl_easy_setopt(http->curl, CURLOPT_POSTFIELDSIZE, (long)strlen(text));
-		curl_easy_setopt(http->curl, CURLOPT_POSTFIELDS, text);
+	if (content) {
+		curl_easy_setopt(http->curl, CURLOPT_POSTFIELDSIZE, (long)content->len);
+		curl_easy_setopt(http->curl, CURLOPT_POSTFIELDS, content->bytes);
 	} else {
 		curl_easy_setopt(http->curl, CURLOPT_HTTPGET, 1L);
 	}
 	code = curl_easy_perform(http->curl);
 	curl_easy_setopt(http->curl, CURLOPT_HTTPHEADER, NULL);
-	if (code != CURLE_OK) {
-		status = transport_failed(cli, code);
-		goto out;
-	}
+	curl_slist_free_all(headers);
+	if (code != CURLE_OK)
+		return transport_failed(cli, code);
 	curl_easy_getinfo(http->curl, CURLINFO_RESPONSE_CODE, &answer->status);
 	answer->body = parse_answer(http);
-out:
-	curl_slist_free_all(headers);
+	return 0;
+}
+
+int http_send(struct cli *cli, const char *method, char *path, struct json_object *body,
+	struct answer *answer)
+{
+	struct content content = {.type = "Content-Type: application/json"};
+	int status;
+
+	if (body) {
+		content.bytes = json_object_to_json_string_ext(body, JSON_C_TO_STRING_PLAIN);
+		content.len = strlen(content.bytes);
+	}
+	status = request(cli, method, path, body ? &content : NULL, answer);
 	json_object_put(body);
 	free(path);
 	return status;
@@ -268,6 +286,26 @@ int http_call(struct cli *cli, const char *method, char *path, struct json_objec
 	}
 	http_answer_free(&answer);
 	return status;
+}
+
+int http_call_bytes(struct cli *cli, const char *method, char *path, const void *bytes, size_t len)
+{
+	struct content content = {
+		.type = "Content-Type: application/octet-stream", .bytes = bytes, .len = len};
+	struct answer answer;
+	int status = request(cli, method, path, &content, &answer);
+
+	if (!status)
+		status = http_result(cli, &answer);
+	http_answer_free(&answer);
+	free(path);
+	return status;
+}
+
+void http_wipe_buffers(void)
+{
+	curl_global_init_mem(CURL_GLOBAL_ALL, wiping_malloc, wiping_free, wiping_realloc,
+		wiping_strdup, wiping_calloc);
 }
 
 static void catch_signals(void)

@@ -32,6 +32,11 @@ void http_answer_free(struct answer *answer);
 int http_call(struct cli *cli, const char *method, char *path, struct json_object *body,
 	struct json_object **out);
 
+/* The same with a body of bytes, which stay the caller's, and no document in the answer. */
+int http_call_bytes(struct cli *cli, const char *method, char *path, const void *bytes, size_t len);
+/* Has libcurl wipe what it frees; to be called before anything else here. */
+void http_wipe_buffers(void);
+
 /* GET whose answer is JSON lines, given to each() as they come, without line feed, until the
  * daemon ends it, each() returns non-zero or SIGINT/SIGTERM comes (which is no failure). */
 int http_stream(struct cli *cli, char *path, int (*each)(void *arg, char *line), void *arg);

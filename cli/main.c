@@ -8,6 +8,8 @@ static const struct noun *const nouns[] = {
 	&noun_forward,
 	&noun_policy,
 	&noun_hosts,
+	&noun_env,
+	&noun_secret,
 	&noun_stats,
 	&noun_flows,
 	&noun_events,

@@ -3,6 +3,7 @@
 #include "cli/vm_body.h"
 
 #include "cli/attach.h"
+#include "cli/file.h"
 #include "cli/http.h"
 #include "cli/json.h"
 
@@ -107,51 +108,22 @@ static bool is_preset(const char *word)
 	return !strcmp(word, "open") || !strcmp(word, "public") || !strcmp(word, "none");
 }
 
-/* A whole file of at most POLICY_MAX bytes, malloc'd, or NULL with errno. */
-static char *read_file(const char *name)
-{
-	FILE *file = strcmp(name, "-") ? fopen(name, "r") : stdin;
-	char *text;
-	size_t len;
-
-	if (!file)
-		return NULL;
-	text = malloc(POLICY_MAX + 1);
-	if (!text)
-		abort();
-	len = fread(text, 1, POLICY_MAX + 1, file);
-	if (ferror(file) || len > POLICY_MAX) {
-		int err = ferror(file) ? errno : EFBIG;
-
-		free(text);
-		text = NULL;
-		errno = err;
-	} else {
-		text[len] = '\0';
-	}
-	if (file != stdin) {
-		int err = errno;
-
-		fclose(file);
-		errno = err;
-	}
-	return text;
-}
-
 int policy_load(const struct cli *cli, const char *word, struct json_object **out)
 {
 	enum json_tokener_error error;
 	struct json_object *doc;
-	char *text;
+	char *text = NULL;
+	size_t len;
+	int err;
 
 	if (is_preset(word)) {
 		*out = json_object_new_string(word);
 		return 0;
 	}
-	text = read_file(word);
-	if (!text)
+	err = file_read(word, POLICY_MAX, &text, &len);
+	if (err < 0)
 		return cli_error(cli, STATUS_FAILURE,
-			"policy %s: %s (and no preset: open, public, none)", word, strerror(errno));
+			"policy %s: %s (and no preset: open, public, none)", word, strerror(-err));
 	doc = json_tokener_parse_verbose(text, &error);
 	free(text);
 	if (!json_object_is_type(doc, json_type_object)) {

@@ -42,6 +42,8 @@ int os_shm_create(const char *name, size_t size);
 void os_random(void *buf, size_t len);
 /* Overwrites memory in a way the compiler keeps. */
 void os_wipe(void *buf, size_t len);
+/* How many bytes the allocator holds for what malloc(3) gave: all of them may be written. */
+size_t os_alloc_size(void *memory);
 /* No core dumps, no ptrace by others of our uid. */
 int os_no_dump(void);
 /* Raises RLIMIT_NOFILE to its hard limit; returns the limit in force. */

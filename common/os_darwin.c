@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <mach-o/dyld.h>
+#include <malloc/malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -157,6 +158,11 @@ void os_random(void *buf, size_t len)
 void os_wipe(void *buf, size_t len)
 {
 	memset_s(buf, len, 0, len);
+}
+
+size_t os_alloc_size(void *memory)
+{
+	return malloc_size(memory);
 }
 
 int os_no_dump(void)

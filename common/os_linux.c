@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -123,6 +124,11 @@ void os_random(void *buf, size_t len)
 void os_wipe(void *buf, size_t len)
 {
 	explicit_bzero(buf, len);
+}
+
+size_t os_alloc_size(void *memory)
+{
+	return malloc_usable_size(memory);
 }
 
 int os_no_dump(void)

@@ -15,11 +15,13 @@
 #include "common/log.h"
 #include "common/os.h"
 #include "common/unix_socket.h"
+#include "common/wiping.h"
 #include "ctl/api/server.h"
 #include "ctl/attach.h"
 #include "ctl/host_addrs.h"
 #include "ctl/notify.h"
 #include "ctl/resolv_conf.h"
+#include "ctl/secret_key.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -271,6 +273,11 @@ static int open_records(struct netctld *d, struct error *err)
 	snprintf(path, sizeof(path), "%s/netctl.db", d->options.state_dir);
 	if (store_open(path, &d->store, err) < 0)
 		return -1;
+	/* Networks work without secrets: these then fail, each with the reason. */
+	if (secret_key_open(d->store, d->options.state_dir, &d->vms.key, err) < 0) {
+		log_error("secrets", "key.unusable", "reason=\"%s\"", err->text);
+		memcpy(d->vms.key_error, err->text, sizeof(d->vms.key_error));
+	}
 	d->events = events_new(d->base, d->store, err);
 	return d->events ? 0 : -1;
 }
@@ -340,6 +347,7 @@ static void end(struct netctld *d)
 	if (d->supervisor)
 		supervisor_free(d->supervisor);
 	events_free(d->events);
+	secret_key_free(d->vms.key);
 	store_close(d->store);
 	for (size_t i = 0; i < 3; i++) {
 		if (d->signals[i])
@@ -359,6 +367,11 @@ int netctld_run(struct netctld *d)
 
 	umask(0077);
 	log_init(d->options.log_level);
+	/* Secrets come through our memory: no dump of it, and libevent, whose buffers they come in,
+	 * wipes them. */
+	if (os_no_dump() < 0)
+		log_warn("netctld", "dumps.possible", "%s", "");
+	event_set_mem_functions(wiping_malloc, wiping_realloc, wiping_free);
 	os_raise_nofile();
 	d->lock = -1;
 	d->vms.group = (gid_t)-1;

@@ -95,6 +95,7 @@ struct vm *vm_new(struct vms *vms, const struct vm_config *config)
 	vm->created_ms = clock_wall_ms();
 	vm->listener = vm->bound = vm->nic = vm->vmm = vm->flow_memory = -1;
 	TAILQ_INIT(&vm->forwards);
+	env_init(&vm->env);
 	vm->ttl = evtimer_new(vms->base, on_ttl, vm);
 	if (vm->ttl)
 		return vm;
@@ -117,6 +118,7 @@ void vm_free(struct vm *vm)
 	event_free(vm->ttl);
 	policy_free(vm->policy);
 	hosts_free(vm->hosts);
+	env_clear(&vm->env);
 	free(vm->table);
 	free(vm->names);
 	if (vm->flow_memory >= 0)

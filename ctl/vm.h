@@ -5,6 +5,7 @@
  *	vm.c          the set: create, find, change, delete
  *	vm_json.c     the VM's document
  *	vm_restore.c  the set from the store, at start
+ *	env.c         environment and secrets
  *	vm_link.c     the socket at which a VMM finds its NIC
  *	vm_forward.c  a VM's forwards and their listening sockets
  *	vm_worker.c   what the VM's worker is told, and what it tells
@@ -33,6 +34,7 @@
 
 #include "common/error.h"
 #include "ctl/completion.h"
+#include "ctl/env.h"
 #include "ctl/events.h"
 #include "ctl/forward.h"
 #include "ctl/hosts.h"
@@ -49,6 +51,7 @@
 
 struct event;
 struct event_base;
+struct secret_key;
 struct vms;
 
 #define VM_AWAITING_MAX 64
@@ -63,6 +66,7 @@ struct vm {
 	uint8_t *table; /* the policy, compiled */
 	size_t table_len;
 	struct hosts *hosts;
+	struct env env;
 	TAILQ_HEAD(forward_list, forward) forwards;
 	size_t n_forwards;
 	bool ephemeral;    /* not in the store */
@@ -117,6 +121,8 @@ struct vms {
 	struct store *store;
 	struct events *events;
 	struct supervisor *supervisor;
+	struct secret_key *key; /* NULL: there is none, and key_error says why */
+	char key_error[512];
 	const char *runtime_dir;
 	gid_t group;        /* of the links' sockets, or (gid_t)-1 */
 	struct prefix *own; /* the host's interfaces' addresses */

@@ -138,7 +138,8 @@ int vms_restore(struct vms *vms, struct error *err)
 	}
 	TAILQ_FOREACH(restored.vm, &vms->list, next) {
 		if (store_forwards(vms->store, restored.vm->config.name, restore_forward, &restored,
-			    err) < 0)
+			    err) < 0 ||
+			vm_env_restore(restored.vm, err) < 0)
 			return -1;
 		vm_ttl_start(restored.vm);
 		vm_worker_want(restored.vm);

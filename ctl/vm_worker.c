@@ -375,6 +375,21 @@ static void on_link_returned(void *arg, int *fd)
 		vm_event(vm, "link.down", vm_event_reason("the VMM's socket has gone"));
 }
 
+static int on_env_get(void *arg, char **document, size_t *len)
+{
+	struct vm *vm = arg;
+	struct error err;
+
+	if (vm_env_document(vm, document, len, &err) == 0) {
+		vm->env.told = false;
+		return 0;
+	}
+	if (!vm->env.told)
+		log_error(vm->config.name, "env.failed", "reason=\"%s\"", err.text);
+	vm->env.told = true;
+	return -EIO;
+}
+
 const struct supervised_ops vm_worker_ops = {
 	.up = on_up,
 	.down = on_down,
@@ -387,5 +402,6 @@ const struct supervised_ops vm_worker_ops = {
 			.names_seen = on_names_seen,
 			.flow_refused = on_flow_refused,
 			.link_returned = on_link_returned,
+			.env_get = on_env_get,
 		},
 };

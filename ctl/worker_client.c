@@ -5,11 +5,15 @@
 
 #include "ctl/worker_client_internal.h"
 
+#include "common/os.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#define ENV_QUEUED_MAX ((size_t)4 << 20)
 
 /* ---- life ---- */
 
@@ -35,8 +39,49 @@ static void on_closed(void *arg, int err, const char *text)
 		client->hooks->closed(client->arg, err, text);
 }
 
-static const struct rpc_ops rpc_ops = {
-	.hello = on_hello, .event = worker_client_event, .closed = on_closed};
+/* ---- what a worker asks ---- */
+
+static void answer_env(struct worker_client *client, uint64_t id)
+{
+	Netdp__Envelope env = NETDP__ENVELOPE__INIT;
+	Netdp__EnvDocument msg = NETDP__ENV_DOCUMENT__INIT;
+	char *document = NULL;
+	size_t len = 0;
+	int err = -EAGAIN;
+
+	/* A worker that asks and does not read gets no more. */
+	if (rpc_queued(client->rpc) <= ENV_QUEUED_MAX)
+		err = client->events->env_get
+			? client->events->env_get(client->events_arg, &document, &len)
+			: -ENOSYS;
+	if (err < 0) {
+		rpc_reply_status(client->rpc, id, err, NULL);
+		return;
+	}
+	msg.document = wire_put(document, len);
+	env.body_case = NETDP__ENVELOPE__BODY_ENV_DOCUMENT;
+	env.env_document = &msg;
+	rpc_reply(client->rpc, id, &env, NULL, 0);
+	os_wipe(document, len);
+	free(document);
+}
+
+static void on_request(void *arg, uint64_t id, const Netdp__Envelope *env, int *fds, size_t n_fds)
+{
+	struct worker_client *client = arg;
+
+	(void)fds;
+	(void)n_fds;
+	if (env->body_case == NETDP__ENVELOPE__BODY_ENV_GET)
+		answer_env(client, id);
+	else
+		rpc_reply_status(client->rpc, id, -ENOSYS, "unknown request");
+}
+
+static const struct rpc_ops rpc_ops = {.hello = on_hello,
+	.request = on_request,
+	.event = worker_client_event,
+	.closed = on_closed};
 
 struct worker_client *worker_client_new(struct event_base *base, int fd, const char *vm,
 	const struct worker_client_events *events, void *events_arg,

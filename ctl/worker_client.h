@@ -204,6 +204,9 @@ struct worker_client_events {
 	/* The dgram link's peer has gone; *fd is its socket, to await the next peer on. Take it by
 	 * setting *fd to -1. */
 	void (*link_returned)(void *arg, int *fd);
+	/* The worker asks for the guest's env document, at each read of it. 0 with a malloc'd
+	 * *document, which the client wipes and frees; or a negative errno for the worker. */
+	int (*env_get)(void *arg, char **document, size_t *len);
 };
 
 /* ---- requests ---- */

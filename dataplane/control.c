@@ -17,6 +17,7 @@
 
 /* Beyond so many unsent bytes events about single flows and names are dropped. */
 #define EVENTS_BACKLOG (1u << 20)
+#define ENV_GET_MS 4000 /* within the guest's REQUEST's deadline */
 
 /* ---- events ---- */
 
@@ -265,6 +266,40 @@ static void connect_netctld(struct control *control, int fd)
 	update_orphan(control);
 }
 
+/* ---- what the worker asks of netctld ---- */
+
+static void on_env_document(
+	void *arg, int code, const char *text, const Netdp__Envelope *reply, int *fds, size_t n_fds)
+{
+	struct control *control = arg;
+	const Netdp__EnvDocument *msg = NULL;
+
+	(void)fds;
+	(void)n_fds;
+	if (code == 0 && reply->body_case == NETDP__ENVELOPE__BODY_ENV_DOCUMENT)
+		msg = reply->env_document;
+	if (msg && msg->document.len) {
+		worker_env_answer(control->worker, msg->document.data, msg->document.len);
+		return;
+	}
+	log_warn(control->label, "env.missing", "reason=\"%s\" code=%d", text, -code);
+	worker_env_answer(control->worker, NULL, 0);
+}
+
+static bool on_env_get(void *arg)
+{
+	struct control *control = arg;
+	Netdp__Envelope env = NETDP__ENVELOPE__INIT;
+	Netdp__EnvGet get = NETDP__ENV_GET__INIT;
+
+	if (!can_send(control))
+		return false;
+	env.body_case = NETDP__ENVELOPE__BODY_ENV_GET;
+	env.env_get = &get;
+	rpc_call(control->rpc, &env, NULL, 0, ENV_GET_MS, on_env_document, control);
+	return true;
+}
+
 /* ---- the spawner ---- */
 
 static void on_spawner_event(void *arg, const Netdp__Envelope *env, int *fds, size_t n_fds)
@@ -362,6 +397,7 @@ static int start(struct control *control, const struct control_options *options)
 		.lease = on_lease,
 		.names = on_names,
 		.refused = on_refused,
+		.env_get = on_env_get,
 	};
 
 	control->worker = worker_new(&control->worker_events);

@@ -288,6 +288,28 @@ static void on_link_set(const struct request *r)
 	answer(r, code, &err);
 }
 
+static void on_vsock_set(const struct request *r)
+{
+	static const enum vsock_kind kinds[] = {
+		[NETDP__VSOCK_KIND__VSOCK_NONE] = VSOCK_KIND_NONE,
+		[NETDP__VSOCK_KIND__VSOCK_VHOST] = VSOCK_KIND_VHOST,
+		[NETDP__VSOCK_KIND__VSOCK_STREAM] = VSOCK_KIND_STREAM,
+		[NETDP__VSOCK_KIND__VSOCK_HYBRID] = VSOCK_KIND_HYBRID,
+	};
+	const Netdp__VsockSet *msg = r->env->vsock_set;
+	unsigned kind = (unsigned)msg->kind;
+	struct error err = {0};
+	int code;
+
+	if (kind >= sizeof(kinds) / sizeof(*kinds) || r->n_fds != (kind ? 1u : 0u) ||
+		(msg->listener && !kind)) {
+		refuse(r, -EINVAL, "vsock: malformed");
+		return;
+	}
+	code = worker_vsock_set(r->worker, kinds[kind], take_fd(r), msg->listener, msg->cid, &err);
+	answer(r, code, &err);
+}
+
 static bool read_forward(const Netdp__ForwardAdd *msg, struct worker_forward *forward)
 {
 	if (!wire_get_text(msg->id, forward->id, sizeof(forward->id)) || !*forward->id)
@@ -552,6 +574,7 @@ static const struct handler {
 	{NETDP__ENVELOPE__BODY_CONFIGURE, on_configure, true},
 	{NETDP__ENVELOPE__BODY_DESCRIBE, on_describe, true},
 	{NETDP__ENVELOPE__BODY_LINK_SET, on_link_set, false},
+	{NETDP__ENVELOPE__BODY_VSOCK_SET, on_vsock_set, false},
 	{NETDP__ENVELOPE__BODY_FORWARD_ADD, on_forward_add, false},
 	{NETDP__ENVELOPE__BODY_FORWARD_DELETE, on_forward_delete, false},
 	{NETDP__ENVELOPE__BODY_FORWARDS_GET, on_forwards_get, true},

@@ -86,6 +86,23 @@
 	X(TCP_BOUNDS, "tcp.bounds")                                                                \
 	X(TCP_NO_FDS, "tcp.no_fds")                                                                \
 	X(TCP_CHALLENGE_ACKS, "tcp.challenge_acks")                                                \
+	/* vsock */                                                                                \
+	X(VSOCK_UPS, "vsock.ups")                                                                  \
+	X(VSOCK_VMM_REFUSED, "vsock.vmm_refused")                                                  \
+	X(VSOCK_IN, "vsock.in")                                                                    \
+	X(VSOCK_OUT, "vsock.out")                                                                  \
+	X(VSOCK_RX_PACKETS, "vsock.rx.packets")                                                    \
+	X(VSOCK_RX_BYTES, "vsock.rx.bytes")                                                        \
+	X(VSOCK_TX_PACKETS, "vsock.tx.packets")                                                    \
+	X(VSOCK_TX_BYTES, "vsock.tx.bytes")                                                        \
+	X(VSOCK_REFUSED, "vsock.refused")                                                          \
+	X(VSOCK_RST_SENT, "vsock.rst_sent")                                                        \
+	X(VSOCK_RST_RECEIVED, "vsock.rst_received")                                                \
+	X(VSOCK_BAD_PACKETS, "vsock.bad_packets")                                                  \
+	X(VSOCK_CREDIT_OVERRUNS, "vsock.credit_overruns")                                          \
+	X(VSOCK_TIMEOUTS, "vsock.timeouts")                                                        \
+	X(VSOCK_BOUNDS, "vsock.bounds")                                                            \
+	X(VSOCK_ENV_READS, "vsock.env_reads")                                                      \
 	/* control */                                                                              \
 	X(EVENTS_DROPPED, "control.events_dropped")
 

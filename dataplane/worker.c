@@ -43,6 +43,7 @@ struct worker {
 	struct classify classify;
 	struct timer tell_timer; /* armed: netctld heard of the guest just now */
 	bool mac_untold, lease_untold;
+	struct vsock *vsock;
 };
 
 /* ---- what the modules report ---- */
@@ -168,6 +169,13 @@ static void on_refused(
 	w->events.refused(w->events.arg, proto, dst, by, count);
 }
 
+static bool on_env_get(void *arg)
+{
+	struct worker *w = arg;
+
+	return w->events.env_get(w->events.arg);
+}
+
 struct names_sink {
 	void (*fn)(void *arg, const struct worker_name *names, size_t count);
 	void *arg;
@@ -263,7 +271,8 @@ struct worker *worker_new(const struct worker_events *events)
 	w->loop = loop_new();
 	w->link = w->loop ? link_new(w->loop, &w->counters, &link_events) : NULL;
 	w->out = (struct output){.link = w->link, .net = &w->config.net};
-	if (!w->link || !make_stack(w)) {
+	w->vsock = w->link ? vsock_new(w->loop, &w->counters, on_env_get, w) : NULL;
+	if (!w->vsock || !make_stack(w)) {
 		worker_free(w);
 		return NULL;
 	}
@@ -285,6 +294,7 @@ void worker_free(struct worker *w)
 	if (w->dns)
 		dns_free(w->dns);
 	egress_free(w->egress);
+	vsock_free(w->vsock);
 	link_free(w->link);
 	flow_memory_free(w->memory);
 	loop_free(w->loop);
@@ -380,6 +390,25 @@ int worker_link_resume(struct worker *w, int fd, uint16_t mtu, struct error *err
 const struct link *worker_link(const struct worker *w)
 {
 	return w->link;
+}
+
+int worker_vsock_set(struct worker *w, enum vsock_kind kind, int fd, bool listener,
+	uint64_t guest_cid, struct error *err)
+{
+	int rc = vsock_set(w->vsock, kind, fd, listener, guest_cid);
+
+	if (rc == -EDOM)
+		return error_set(err, 400, "vsock.cid", "vm %s: no guest has CID %llu",
+			w->config.vm, (unsigned long long)guest_cid);
+	if (rc < 0)
+		return error_set(
+			err, 400, "vsock", "vm %s: vsock: %s", w->config.vm, errno_text(rc));
+	return 0;
+}
+
+void worker_env_answer(struct worker *w, const void *document, size_t len)
+{
+	vsock_env_arrived(w->vsock, document, len);
 }
 
 int worker_policy_set(

@@ -13,6 +13,7 @@
 #include "dataplane/loop.h"
 #include "dataplane/stack/flow.h"
 #include "dataplane/stack/net.h"
+#include "dataplane/vsock/vsock.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -62,6 +63,8 @@ struct worker_events {
 	void (*names)(void *arg, const struct worker_name *names, size_t count);
 	void (*refused)(
 		void *arg, uint8_t proto, const struct endpoint *dst, int32_t by, uint32_t count);
+	/* The guest reads its env: worker_env_answer() follows, from the loop. False: nobody to ask. */
+	bool (*env_get)(void *arg);
 };
 
 struct worker;
@@ -82,6 +85,12 @@ int worker_link_set(struct worker *worker, enum link_kind kind, int fd, bool lis
 /* Takes over a stream link's connection from a dead predecessor, maybe in the middle of a frame. */
 int worker_link_resume(struct worker *worker, int fd, uint16_t mtu, struct error *err);
 const struct link *worker_link(const struct worker *worker);
+
+/* Owns fd, also on failure. NONE with fd -1 takes the vsock away. */
+int worker_vsock_set(struct worker *worker, enum vsock_kind kind, int fd, bool listener,
+	uint64_t guest_cid, struct error *err);
+/* What env_get() asked for; copied. NULL: there is none to be had. */
+void worker_env_answer(struct worker *worker, const void *document, size_t len);
 
 /* Owns fd, also on failure. An id that exists is an error. */
 int worker_forward_add(

@@ -21,8 +21,8 @@ MACOS_FLAGS = """-target aarch64-macos -c -O0 -std=c17 -fno-sanitize=all -DNETCT
     -Wall -Wextra -Werror -Wno-unused-command-line-argument -Wshadow -Wstrict-prototypes
     -Wmissing-prototypes""".split()
 # The dependencies' headers, which are the same on each system (event2/event-config.h nearly so).
-HEADERS = ("event2", "event.h", "evutil.h", "json-c", "protobuf-c", "sqlite3.h", "curl", "check.h",
-           "check_stdint.h")
+HEADERS = ("event2", "event.h", "evutil.h", "json-c", "protobuf-c", "sodium", "sodium.h", "sqlite3.h",
+           "curl", "check.h", "check_stdint.h")
 CPPCHECK_FLAGS = """--error-exitcode=1 --enable=warning,performance,portability --std=c11
     --inline-suppr --quiet --library=posix --library=gnu --check-level=normal
     --suppress=missingIncludeSystem --suppress=missingInclude --suppress=unmatchedSuppression

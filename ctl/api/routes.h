@@ -35,6 +35,12 @@ void api_policy_put(struct api_request *request);
 void api_policy_check(struct api_request *request);
 void api_hosts_get(struct api_request *request);
 void api_hosts_put(struct api_request *request);
+void api_env_get(struct api_request *request);
+void api_env_put(struct api_request *request);
+void api_env_patch(struct api_request *request);
+void api_secrets_get(struct api_request *request);
+void api_secret_put(struct api_request *request);
+void api_secret_delete(struct api_request *request);
 void api_stats_get(struct api_request *request);
 void api_flows_get(struct api_request *request);
 

@@ -300,6 +300,8 @@ static const char *title_of(int status)
 		return "Method not allowed";
 	case 409:
 		return "Conflict";
+	case 413:
+		return "Too large";
 	case 501:
 		return "Not implemented";
 	case 503:

@@ -32,7 +32,7 @@ struct api_request {
 	struct netctld *daemon;
 	struct evhttp_request *http;
 	struct evkeyvalq *query;
-	char *parts[API_PARTS_MAX]; /* what {vm} and {id} of the path are, decoded */
+	char *parts[API_PARTS_MAX]; /* what {vm} and {id} or {name} of the path are, decoded */
 	struct json_object *body;   /* where the route wants one */
 };
 

@@ -18,11 +18,17 @@ static sqlite3_stmt *prepare(
 	int status = sqlite3_prepare_v2(store->db, sql, -1, &stmt, NULL);
 
 	for (int i = 0; status == SQLITE_OK && format[i]; i++) {
-		if (format[i] == 'i')
+		if (format[i] == 'i') {
 			status = sqlite3_bind_int64(stmt, i + 1, va_arg(ap, int64_t));
-		else
+		} else if (format[i] == 'b') {
+			const void *bytes = va_arg(ap, const void *);
+
+			status = sqlite3_bind_blob64(
+				stmt, i + 1, bytes, va_arg(ap, size_t), SQLITE_TRANSIENT);
+		} else {
 			status = sqlite3_bind_text(
 				stmt, i + 1, va_arg(ap, const char *), -1, SQLITE_TRANSIENT);
+		}
 	}
 	if (status == SQLITE_OK)
 		return stmt;
@@ -69,6 +75,28 @@ int database_run(struct store *store, struct error *err, const char *sql, const 
 const char *database_text(sqlite3_stmt *stmt, int column)
 {
 	return (const char *)sqlite3_column_text(stmt, column);
+}
+
+int database_mark(struct store *store, const char *name, int64_t *value, struct error *err)
+{
+	sqlite3_stmt *stmt = database_prepare(
+		store, err, "SELECT value FROM marks WHERE name = ?", "t", name);
+	int status = stmt ? database_step(store, stmt, err) : -1;
+
+	*value = 0;
+	if (status != 1)
+		return status;
+	*value = sqlite3_column_int64(stmt, 0);
+	sqlite3_finalize(stmt);
+	return 0;
+}
+
+int database_set_mark(struct store *store, const char *name, int64_t value, struct error *err)
+{
+	return database_run(store, err,
+		"INSERT INTO marks (name, value) VALUES (?1, ?2)"
+		" ON CONFLICT (name) DO UPDATE SET value = ?2",
+		"ti", name, value);
 }
 
 static int set_up(struct store *store, struct error *err)

@@ -41,22 +41,10 @@ int store_events(struct store *store, int64_t since, int max, store_event_fn *ea
 
 int store_event_mark(struct store *store, int64_t *mark, struct error *err)
 {
-	sqlite3_stmt *stmt = database_prepare(
-		store, err, "SELECT value FROM marks WHERE name = 'event'", "");
-	int status = stmt ? database_step(store, stmt, err) : -1;
-
-	*mark = 0;
-	if (status != 1)
-		return status;
-	*mark = sqlite3_column_int64(stmt, 0);
-	sqlite3_finalize(stmt);
-	return 0;
+	return database_mark(store, "event", mark, err);
 }
 
 int store_event_set_mark(struct store *store, int64_t mark, struct error *err)
 {
-	return database_run(store, err,
-		"INSERT INTO marks (name, value) VALUES ('event', ?1)"
-		" ON CONFLICT (name) DO UPDATE SET value = ?1",
-		"i", mark);
+	return database_set_mark(store, "event", mark, err);
 }

@@ -35,6 +35,17 @@ static const char *const steps[] = {
 	" data TEXT NOT NULL"
 	") STRICT;"
 	"CREATE TABLE marks (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;",
+	/* 1 → 2 */
+	"CREATE TABLE env ("
+	" vm TEXT PRIMARY KEY REFERENCES vms(name) ON DELETE CASCADE,"
+	" doc TEXT NOT NULL"
+	") STRICT;"
+	"CREATE TABLE secrets ("
+	" vm TEXT NOT NULL REFERENCES vms(name) ON DELETE CASCADE,"
+	" name TEXT NOT NULL,"
+	" sealed BLOB NOT NULL,"
+	" PRIMARY KEY (vm, name)"
+	") STRICT;",
 };
 
 #define N_STEPS ((int)(sizeof(steps) / sizeof(*steps)))

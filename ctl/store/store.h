@@ -15,6 +15,7 @@
 #include "common/error.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct store;
@@ -47,7 +48,7 @@ int store_vm_set_policy(
 int store_vm_set_hosts(struct store *store, const char *name, const char *hosts, struct error *err);
 int store_vm_set_guest(struct store *store, const char *name, const char *mac, const char *lease,
 	struct error *err);
-/* With its forwards. */
+/* With its forwards, env and secrets. */
 int store_vm_delete(struct store *store, const char *name, struct error *err);
 typedef void store_vm_fn(void *arg, const struct store_vm *vm);
 int store_vms(struct store *store, store_vm_fn *each, void *arg, struct error *err);
@@ -61,6 +62,28 @@ typedef void store_forward_fn(void *arg, const char *id, const char *spec);
 /* In the order they were made. */
 int store_forwards(
 	struct store *store, const char *vm, store_forward_fn *each, void *arg, struct error *err);
+
+/* ---- env and secrets ---- */
+
+int store_env_set(struct store *store, const char *vm, const char *doc, struct error *err);
+typedef void store_env_fn(void *arg, const char *doc);
+/* Called once, or not at all where none was set. */
+int store_env(
+	struct store *store, const char *vm, store_env_fn *each, void *arg, struct error *err);
+
+/* Sealed values only (secret_key.h). */
+int store_secret_set(struct store *store, const char *vm, const char *name, const void *sealed,
+	size_t len, struct error *err);
+int store_secret_delete(struct store *store, const char *vm, const char *name, struct error *err);
+typedef void store_secret_fn(void *arg, const char *name, const void *sealed, size_t len);
+/* By name. */
+int store_secrets(
+	struct store *store, const char *vm, store_secret_fn *each, void *arg, struct error *err);
+/* Of all VMs. */
+int store_secrets_count(struct store *store, int64_t *n, struct error *err);
+/* Which key they are sealed with; 0 where none was used yet. */
+int store_key_mark(struct store *store, int64_t *mark, struct error *err);
+int store_key_set_mark(struct store *store, int64_t mark, struct error *err);
 
 /* ---- events ---- */
 

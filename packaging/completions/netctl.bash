@@ -9,6 +9,14 @@ _netctl_forwards() {
 	netctl forward list "$1" 2>/dev/null | awk 'NR > 1 { print $2 }'
 }
 
+_netctl_keys() {
+	netctl env show "$1" 2>/dev/null | awk 'NR > 1 { print $1 }'
+}
+
+_netctl_secrets() {
+	netctl secret list "$1" 2>/dev/null | awk 'NR > 1 { print $1 }'
+}
+
 _netctl_words() {
 	mapfile -t COMPREPLY < <(compgen -W "$1" -- "$cur")
 }
@@ -32,7 +40,7 @@ _netctl() {
 				words+=("$word")
 				break
 			fi
-			[[ ${COMP_WORDS[i - 1]} == --@(mtu|policy|forward|link|subnet|mac|dns|ttl|name|since) ]] ||
+			[[ ${COMP_WORDS[i - 1]} == --@(mtu|policy|forward|link|subnet|mac|dns|ttl|name|since|from-file) ]] ||
 				words+=("$word")
 			;;
 		esac
@@ -51,12 +59,13 @@ _netctl() {
 	case $prev in
 	-o | --output) _netctl_words 'json table'; return ;;
 	-s | --socket) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+	--from-file) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
 	--link) _netctl_words 'stream dgram attach none'; return ;;
 	--policy) mapfile -t COMPREPLY < <(compgen -W 'open public none' -f -- "$cur"); return ;;
 	--mtu | --subnet | --mac | --dns | --ttl | --forward | --name | --since) return ;;
 	esac
 	if [[ -z $noun ]]; then
-		_netctl_words 'run vm forward policy hosts stats flows events health version
+		_netctl_words 'run vm forward policy hosts env secret stats flows events health version
 			-s -o --help --version'
 		return
 	fi
@@ -65,7 +74,7 @@ _netctl() {
 	stats | flows) [[ -n $verb ]] || _netctl_words "$(_netctl_vms) --help" ;;
 	events) _netctl_words '-f --follow --since --help' ;;
 	health | version) _netctl_words '--help' ;;
-	vm | forward | policy | hosts) _netctl_verb ;;
+	vm | forward | policy | hosts | env | secret) _netctl_verb ;;
 	esac
 }
 
@@ -76,6 +85,8 @@ _netctl_verb() {
 		forward) _netctl_words 'add list delete --help' ;;
 		policy) _netctl_words 'show set allow deny check --help' ;;
 		hosts) _netctl_words 'set list --help' ;;
+		env) _netctl_words 'set load show unset --help' ;;
+		secret) _netctl_words 'set list delete --help' ;;
 		esac
 		return
 	fi
@@ -85,6 +96,11 @@ _netctl_verb() {
 	*' 2') _netctl_words "$(_netctl_vms) --help" ;;
 	'forward delete 3') _netctl_words "$(_netctl_forwards "${words[2]}")" ;;
 	'forward add '*) _netctl_words '--snat --name --help' ;;
+	'env load 3') mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
+	'env unset '*) _netctl_words "$(_netctl_keys "${words[2]}")" ;;
+	'secret set 3') _netctl_words "$(_netctl_secrets "${words[2]}") --from-file --help" ;;
+	'secret set '*) _netctl_words '--from-file --help' ;;
+	'secret delete 3') _netctl_words "$(_netctl_secrets "${words[2]}")" ;;
 	'policy set 3') mapfile -t COMPREPLY < <(compgen -W 'open public none' -f -- "$cur") ;;
 	'policy allow 3' | 'policy deny 3') _netctl_words 'any' ;;
 	esac

@@ -10,6 +10,16 @@ function __netctl_forwards
     netctl forward list $words[4] 2>/dev/null | awk 'NR > 1 { print $2 }'
 end
 
+function __netctl_keys
+    set -l words (commandline -opc)
+    netctl env show $words[4] 2>/dev/null | awk 'NR > 1 { print $1 }'
+end
+
+function __netctl_secrets
+    set -l words (commandline -opc)
+    netctl secret list $words[4] 2>/dev/null | awk 'NR > 1 { print $1 }'
+end
+
 function __netctl_is
     set -l words (commandline -opc)
     string match -q -- "$argv *" "$words[2..-1] "
@@ -32,6 +42,8 @@ complete -c netctl -n __fish_use_subcommand -a vm -d 'VMs'
 complete -c netctl -n __fish_use_subcommand -a forward -d 'Host ports that lead to a guest'
 complete -c netctl -n __fish_use_subcommand -a policy -d 'Where a guest may go'
 complete -c netctl -n __fish_use_subcommand -a hosts -d 'Names that the guest DNS answers itself'
+complete -c netctl -n __fish_use_subcommand -a env -d 'The environment that a guest may ask for'
+complete -c netctl -n __fish_use_subcommand -a secret -d 'Values that only the guest gets'
 complete -c netctl -n __fish_use_subcommand -a stats -d 'Counters of a VM'
 complete -c netctl -n __fish_use_subcommand -a flows -d 'Live flows of a VM'
 complete -c netctl -n __fish_use_subcommand -a events -d 'What happened'
@@ -42,16 +54,25 @@ complete -c netctl -n '__netctl_is vm; and __netctl_words 2' -a 'create list sho
 complete -c netctl -n '__netctl_is forward; and __netctl_words 2' -a 'add list delete'
 complete -c netctl -n '__netctl_is policy; and __netctl_words 2' -a 'show set allow deny check'
 complete -c netctl -n '__netctl_is hosts; and __netctl_words 2' -a 'set list'
+complete -c netctl -n '__netctl_is env; and __netctl_words 2' -a 'set load show unset'
+complete -c netctl -n '__netctl_is secret; and __netctl_words 2' -a 'set list delete'
 
 for noun in 'stats' 'flows'
     complete -c netctl -n "__netctl_is $noun; and __netctl_words 2" -a '(__netctl_vms)'
 end
 for verb in 'vm show' 'vm delete' 'forward add' 'forward list' 'forward delete' 'policy show' \
-        'policy set' 'policy allow' 'policy deny' 'policy check' 'hosts set' 'hosts list'
+        'policy set' 'policy allow' 'policy deny' 'policy check' 'hosts set' 'hosts list' \
+        'env set' 'env load' 'env show' 'env unset' 'secret set' 'secret list' 'secret delete'
     complete -c netctl -n "__netctl_is $verb; and __netctl_words 3" -a '(__netctl_vms)'
 end
 complete -c netctl -n '__netctl_is forward delete; and __netctl_words 4' -a '(__netctl_forwards)'
 complete -c netctl -n '__netctl_is policy set; and __netctl_words 4' -F -a 'open public none'
+complete -c netctl -n '__netctl_is env load; and __netctl_words 4' -F
+complete -c netctl -n '__netctl_is env unset; and not __netctl_words 3' -a '(__netctl_keys)'
+for verb in 'secret set' 'secret delete'
+    complete -c netctl -n "__netctl_is $verb; and __netctl_words 4" -a '(__netctl_secrets)'
+end
+complete -c netctl -n '__netctl_is secret set' -l from-file -r -F -d 'Take the value from a file'
 
 for noun in 'vm create' 'run'
     complete -c netctl -n "__netctl_is $noun" -l mtu -x -d 'The MTU'

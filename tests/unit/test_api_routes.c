@@ -99,6 +99,12 @@ static const struct {
 	{"GET", "/v1/vms/{vm}/hosts", "/v1/vms/web/hosts", NULL, 200},
 	{"PUT", "/v1/vms/{vm}/hosts", "/v1/vms/web/hosts",
 		"{\"items\":[{\"name\":\"A.internal\",\"addresses\":[\"1.2.3.4\"]}]}", 200},
+	{"GET", "/v1/vms/{vm}/env", "/v1/vms/web/env", NULL, 200},
+	{"PUT", "/v1/vms/{vm}/env", "/v1/vms/web/env", "{\"A\":\"1\"}", 200},
+	{"PATCH", "/v1/vms/{vm}/env", "/v1/vms/web/env", "{\"A\":null}", 200},
+	{"GET", "/v1/vms/{vm}/secrets", "/v1/vms/web/secrets", NULL, 200},
+	{"PUT", "/v1/vms/{vm}/secrets/{name}", "/v1/vms/web/secrets/A", "value", 204},
+	{"DELETE", "/v1/vms/{vm}/secrets/{name}", "/v1/vms/web/secrets/A", NULL, 204},
 	{"GET", "/v1/vms/{vm}/stats", "/v1/vms/web/stats", NULL, 200},
 	{"GET", "/v1/vms/{vm}/flows", "/v1/vms/web/flows?limit=10", NULL, 200},
 	{"DELETE", "/v1/vms/{vm}", "/v1/vms/web", NULL, 204},
@@ -141,7 +147,7 @@ START_TEST(unknown_route_is_404)
 {
 	api_expect(&rig, 404, "GET", "/v2/vms", NULL);
 	api_expect(&rig, 404, "GET", "/v1/vms/", NULL);
-	api_expect(&rig, 404, "GET", "/v1/vms/web/secrets", NULL);
+	api_expect(&rig, 404, "GET", "/v1/vms/web/nothing", NULL);
 }
 END_TEST
 
@@ -156,8 +162,8 @@ END_TEST
 
 START_TEST(unknown_vm_is_404_everywhere)
 {
-	static const char *const paths[] = {
-		"", "/forwards", "/forwards/x", "/policy", "/hosts", "/stats", "/flows"};
+	static const char *const paths[] = {"", "/forwards", "/forwards/x", "/policy", "/hosts",
+		"/env", "/secrets", "/stats", "/flows"};
 	char url[64];
 
 	for (size_t i = 0; i < sizeof(paths) / sizeof(*paths); i++) {

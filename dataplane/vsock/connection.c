@@ -1,0 +1,653 @@
+/* SPDX-License-Identifier: MIT */
+/* One vsock connection. See connection.h. */
+#include "dataplane/vsock/connection.h"
+
+#include "common/os.h"
+#include "dataplane/vsock/mux.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define SPILL_FIRST 4096u
+#define TELL_BYTES (64u << 10) /* taken by the host since the guest was told: news worth a packet */
+
+static void count(struct vsock_conn *conn, enum counter id)
+{
+	counter_inc(vsock_mux_counters(conn->mux), id);
+}
+
+static void arm(struct vsock_conn *conn, uint64_t ms)
+{
+	timer_arm(loop_wheel(vsock_mux_loop(conn->mux)), &conn->timer, ms);
+}
+
+static void disarm(struct vsock_conn *conn)
+{
+	timer_disarm(loop_wheel(vsock_mux_loop(conn->mux)), &conn->timer);
+}
+
+/* ---- what it leads to ---- */
+
+static void drop_prefix(struct vsock_conn *conn)
+{
+	if (conn->prefix && conn->secret)
+		os_wipe(conn->prefix, conn->prefix_len);
+	free(conn->prefix);
+	conn->prefix = NULL;
+	conn->prefix_len = conn->prefix_at = 0;
+}
+
+static void drop_spill(struct vsock_conn *conn)
+{
+	vsock_mux_spilled(conn->mux, -(ptrdiff_t)conn->spill_len);
+	free(conn->spill);
+	conn->spill = NULL;
+	conn->spill_len = conn->spill_at = conn->spill_size = 0;
+}
+
+static void leave_host(struct vsock_conn *conn, bool orderly)
+{
+	if (conn->event_added)
+		event_del(&conn->ready);
+	conn->event_added = conn->readable = false;
+	if (orderly)
+		host_side_close(&conn->host);
+	else
+		host_side_abort(&conn->host);
+	drop_prefix(conn);
+	drop_spill(conn);
+}
+
+static void tell_closed(struct vsock_conn *conn)
+{
+	struct vsock_conn_events events = conn->events;
+
+	conn->events = (struct vsock_conn_events){0};
+	if (events.closed)
+		events.closed(events.arg, conn);
+}
+
+void vsock_conn_free(struct vsock_conn *conn)
+{
+	leave_host(conn, false);
+	tell_closed(conn);
+	disarm(conn);
+	vsock_mux_remove(conn->mux, conn);
+	free(conn);
+}
+
+/* An RST for the guest is all that is left of it. */
+static void end(struct vsock_conn *conn, bool orderly)
+{
+	if (conn->state == VSOCK_DEAD)
+		return;
+	leave_host(conn, orderly);
+	tell_closed(conn);
+	disarm(conn);
+	conn->state = VSOCK_DEAD;
+	conn->owe_rst = true;
+	vsock_mux_want_turn(conn->mux, conn, true);
+}
+
+void vsock_conn_kill(struct vsock_conn *conn)
+{
+	if (conn->linked)
+		end(conn, false);
+	else
+		vsock_conn_free(conn); /* the guest has had its RST */
+}
+
+static void want_shut(struct vsock_conn *conn, unsigned flags)
+{
+	conn->shut_wanted |= (uint8_t)flags;
+	if (conn->shut_wanted != conn->shut_sent)
+		vsock_mux_want_turn(conn->mux, conn, true);
+}
+
+/*
+ * Both ends' ends, whenever one of them or the spill has moved. May end the connection; false
+ * where it did.
+ */
+static bool check_ends(struct vsock_conn *conn)
+{
+	if (conn->state != VSOCK_OPEN && conn->state != VSOCK_DRAINING)
+		return true;
+	if (conn->spill_len)
+		return true;
+	if (conn->guest_shut == VSOCK_SHUT_BOTH) {
+		if (conn->linked) {
+			end(conn, true);
+		} else {
+			leave_host(conn, true);
+			vsock_conn_free(conn);
+		}
+		return false;
+	}
+	if (conn->guest_shut & VSOCK_SHUT_SEND && !conn->host_shut) {
+		conn->host_shut = true;
+		if (conn->host.fd >= 0)
+			host_side_half_close(&conn->host);
+	}
+	if (conn->host.fd >= 0 && conn->host_shut && conn->shut_wanted & VSOCK_SHUT_SEND)
+		want_shut(conn, VSOCK_SHUT_BOTH);
+	return true;
+}
+
+/* ---- guest to host ---- */
+
+/* What the guest believes free, if it counts as we do. */
+static uint32_t believed_room(const struct vsock_conn *conn)
+{
+	uint32_t used = conn->rx_cnt - conn->told_fwd_cnt;
+
+	return used < VSOCK_CREDIT ? VSOCK_CREDIT - used : 0;
+}
+
+static void taken(struct vsock_conn *conn, uint32_t n)
+{
+	uint32_t news;
+
+	conn->fwd_cnt += n;
+	news = conn->fwd_cnt - conn->told_fwd_cnt;
+	if (conn->state != VSOCK_OPEN || !news || believed_room(conn) >= VSOCK_CREDIT / 2)
+		return;
+	if (news >= TELL_BYTES || !conn->spill_len) {
+		conn->owe_credit = true;
+		vsock_mux_want_turn(conn->mux, conn, true);
+	}
+}
+
+static bool spill(struct vsock_conn *conn, const uint8_t *bytes, uint32_t len)
+{
+	uint32_t need = conn->spill_len + len, size = conn->spill_size;
+
+	if (conn->spill_at && conn->spill_at + need > size) {
+		memmove(conn->spill, conn->spill + conn->spill_at, conn->spill_len);
+		conn->spill_at = 0;
+	}
+	if (need > size) {
+		uint8_t *grown;
+
+		size = size ? size : SPILL_FIRST;
+		while (size < need)
+			size *= 2;
+		grown = realloc(conn->spill, size);
+		if (!grown)
+			return false;
+		conn->spill = grown;
+		conn->spill_size = size;
+	}
+	memcpy(conn->spill + conn->spill_at + conn->spill_len, bytes, len);
+	conn->spill_len = need;
+	vsock_mux_spilled(conn->mux, (ptrdiff_t)len);
+	return true;
+}
+
+/* The host reads no more. What it did not read counts as taken, or the guest could not go on to its end. */
+static void host_went_deaf(struct vsock_conn *conn)
+{
+	uint32_t lost = conn->spill_len;
+
+	conn->host_deaf = conn->host_shut = true;
+	drop_spill(conn);
+	taken(conn, lost);
+	want_shut(conn, VSOCK_SHUT_RECEIVE);
+}
+
+/* Writes what the host takes of these bytes. How many, or -1: the connection is dead or freed. */
+static ssize_t write_host(struct vsock_conn *conn, const uint8_t *bytes, uint32_t len)
+{
+	ssize_t n;
+
+	do {
+		n = host_side_write(&conn->host, bytes, len);
+	} while (n == -EINTR);
+	if (n >= 0)
+		return n;
+	if (n == -EAGAIN || n == -EWOULDBLOCK)
+		return 0;
+	if (n == -EPIPE && conn->state == VSOCK_OPEN) {
+		host_went_deaf(conn);
+		return 0;
+	}
+	vsock_conn_kill(conn);
+	return -1;
+}
+
+static void flush_spill(struct vsock_conn *conn)
+{
+	ssize_t n = 1;
+
+	while (conn->spill_len && n > 0) {
+		n = write_host(conn, conn->spill + conn->spill_at, conn->spill_len);
+		if (n < 0)
+			return;
+		if (!conn->spill_len)
+			break; /* gone deaf */
+		conn->spill_at += (uint32_t)n;
+		conn->spill_len -= (uint32_t)n;
+		vsock_mux_spilled(conn->mux, -n);
+		if (!conn->spill_len)
+			drop_spill(conn);
+		if (n)
+			taken(conn, (uint32_t)n);
+	}
+	check_ends(conn);
+}
+
+static void on_payload(struct vsock_conn *conn, const uint8_t *payload, uint32_t len)
+{
+	ssize_t n = 0;
+
+	if (conn->guest_shut & VSOCK_SHUT_SEND) {
+		count(conn, COUNTER_VSOCK_BAD_PACKETS);
+		vsock_conn_kill(conn);
+		return;
+	}
+	if (conn->rx_cnt - conn->fwd_cnt + len > VSOCK_CREDIT) {
+		count(conn, COUNTER_VSOCK_CREDIT_OVERRUNS);
+		vsock_conn_kill(conn);
+		return;
+	}
+	conn->rx_cnt += len;
+	if (!conn->host_deaf && !conn->spill_len) {
+		n = write_host(conn, payload, len);
+		if (n < 0)
+			return;
+	}
+	if (conn->host_deaf) {
+		taken(conn, len);
+		return;
+	}
+	if ((uint32_t)n < len && !spill(conn, payload + n, len - (uint32_t)n)) {
+		vsock_conn_kill(conn);
+		return;
+	}
+	if (n)
+		taken(conn, (uint32_t)n);
+}
+
+/* ---- host to guest ---- */
+
+static uint32_t peer_room(const struct vsock_conn *conn)
+{
+	uint32_t used = conn->tx_cnt - conn->peer_fwd_cnt;
+
+	return used < conn->peer_buf_alloc ? conn->peer_buf_alloc - used : 0;
+}
+
+static bool has_data(const struct vsock_conn *conn)
+{
+	return conn->state == VSOCK_OPEN && !conn->owe_open &&
+		!(conn->guest_shut & VSOCK_SHUT_RECEIVE) &&
+		!(conn->shut_wanted & VSOCK_SHUT_SEND) && (conn->prefix || conn->readable);
+}
+
+static struct vsock_packet packet_of(
+	const struct vsock_conn *conn, enum vsock_op op, uint32_t flags, uint32_t len)
+{
+	return (struct vsock_packet){
+		.src_cid = VSOCK_CID_HOST,
+		.dst_cid = vsock_mux_guest_cid(conn->mux),
+		.src_port = conn->host_port,
+		.dst_port = conn->guest_port,
+		.len = len,
+		.type = VSOCK_TYPE_STREAM,
+		.op = (uint16_t)op,
+		.flags = flags,
+		.buf_alloc = VSOCK_CREDIT,
+		.fwd_cnt = conn->fwd_cnt,
+	};
+}
+
+static bool send_op(struct vsock_conn *conn, enum vsock_op op, uint32_t flags)
+{
+	struct vsock_packet packet = packet_of(conn, op, flags, 0);
+
+	if (!vsock_mux_send(conn->mux, &packet))
+		return false;
+	conn->told_fwd_cnt = conn->fwd_cnt;
+	conn->owe_credit = false;
+	return true;
+}
+
+static bool owes(const struct vsock_conn *conn)
+{
+	return conn->owe_open || conn->owe_credit || conn->owe_credit_request ||
+		conn->shut_wanted != conn->shut_sent;
+}
+
+/* What is owed besides data, first things first. False: no room. */
+static bool send_control(struct vsock_conn *conn)
+{
+	if (conn->owe_open) {
+		if (!send_op(conn, conn->opener ? VSOCK_OP_REQUEST : VSOCK_OP_RESPONSE, 0))
+			return false;
+		conn->owe_open = false;
+	}
+	if (conn->owe_credit && !send_op(conn, VSOCK_OP_CREDIT_UPDATE, 0))
+		return false;
+	if (conn->owe_credit_request) {
+		if (!send_op(conn, VSOCK_OP_CREDIT_REQUEST, 0))
+			return false;
+		conn->owe_credit_request = false;
+	}
+	if (conn->shut_wanted != conn->shut_sent) {
+		if (!send_op(conn, VSOCK_OP_SHUTDOWN, conn->shut_wanted))
+			return false;
+		conn->shut_sent = conn->shut_wanted;
+		if (conn->shut_sent == VSOCK_SHUT_BOTH)
+			arm(conn, VSOCK_SHUTDOWN_MS);
+	}
+	return true;
+}
+
+/* The host's bytes into the reservation: how many, 0 at the end, or -errno. */
+static ssize_t read_host(struct vsock_conn *conn, struct iovec *iov, int pieces)
+{
+	struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (size_t)pieces};
+	ssize_t n;
+
+	do {
+		n = recvmsg(conn->host.fd, &msg, 0);
+	} while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
+static ssize_t read_prefix(struct vsock_conn *conn, const struct iovec *iov, int pieces)
+{
+	size_t done = 0;
+
+	for (int i = 0; i < pieces && conn->prefix_at < conn->prefix_len; i++) {
+		size_t left = conn->prefix_len - conn->prefix_at;
+		size_t n = iov[i].iov_len < left ? iov[i].iov_len : left;
+
+		memcpy(iov[i].iov_base, conn->prefix + conn->prefix_at, n);
+		if (conn->secret)
+			os_wipe(conn->prefix + conn->prefix_at, n);
+		conn->prefix_at += n;
+		done += n;
+	}
+	if (conn->prefix_at == conn->prefix_len)
+		drop_prefix(conn);
+	return (ssize_t)done;
+}
+
+/* No more comes from the host's side. */
+static void host_ended(struct vsock_conn *conn)
+{
+	conn->readable = false;
+	want_shut(conn, conn->host.fd < 0 ? VSOCK_SHUT_BOTH : VSOCK_SHUT_SEND);
+	check_ends(conn);
+}
+
+static enum vsock_turn send_data(struct vsock_conn *conn)
+{
+	struct iovec iov[VSOCK_IOV_MAX];
+	uint32_t room = peer_room(conn);
+	struct vsock_packet packet;
+	int pieces;
+	ssize_t n;
+
+	if (!room) {
+		if (!conn->credit_asked) {
+			conn->credit_asked = conn->owe_credit_request = true;
+			vsock_mux_want_turn(conn->mux, conn, true);
+		}
+		return VSOCK_TURN_DONE;
+	}
+	pieces = vsock_mux_reserve(conn->mux, room < VSOCK_SLICE ? room : VSOCK_SLICE, iov);
+	if (!pieces)
+		return VSOCK_TURN_BLOCKED;
+	n = conn->prefix ? read_prefix(conn, iov, pieces) : read_host(conn, iov, pieces);
+	if (n == -EAGAIN || n == -EWOULDBLOCK) {
+		conn->readable = false;
+		return VSOCK_TURN_DONE;
+	}
+	if (n < 0) {
+		vsock_conn_kill(conn);
+		return VSOCK_TURN_DONE;
+	}
+	if (n == 0) {
+		host_ended(conn);
+		return VSOCK_TURN_DONE;
+	}
+	packet = packet_of(conn, VSOCK_OP_RW, 0, (uint32_t)n);
+	vsock_mux_commit(conn->mux, &packet, conn->secret);
+	conn->told_fwd_cnt = conn->fwd_cnt;
+	conn->owe_credit = false;
+	conn->tx_cnt += (uint32_t)n;
+	if (!conn->prefix && conn->host.fd < 0)
+		host_ended(conn);
+	return has_data(conn) ? VSOCK_TURN_MORE : VSOCK_TURN_DONE;
+}
+
+enum vsock_turn vsock_conn_send(struct vsock_conn *conn)
+{
+	if (conn->owe_rst) {
+		if (!send_op(conn, VSOCK_OP_RST, 0))
+			return VSOCK_TURN_BLOCKED;
+		count(conn, COUNTER_VSOCK_RST_SENT);
+		vsock_conn_free(conn);
+		return VSOCK_TURN_GONE;
+	}
+	if (owes(conn)) {
+		if (!send_control(conn))
+			return VSOCK_TURN_BLOCKED;
+		return has_data(conn) ? VSOCK_TURN_MORE : VSOCK_TURN_DONE;
+	}
+	return has_data(conn) ? send_data(conn) : VSOCK_TURN_DONE;
+}
+
+/* ---- events ---- */
+
+static void on_host_ready(evutil_socket_t fd, short what, void *arg)
+{
+	struct vsock_conn *conn = arg;
+
+	(void)fd;
+	if (what & EV_READ) {
+		conn->readable = true;
+		if (has_data(conn))
+			vsock_mux_want_turn(conn->mux, conn, false);
+	}
+	if (what & EV_WRITE && conn->spill_len)
+		flush_spill(conn);
+}
+
+static void on_deadline(struct timer *timer)
+{
+	struct vsock_conn *conn =
+		(struct vsock_conn *)((char *)timer - offsetof(struct vsock_conn, timer));
+
+	count(conn, COUNTER_VSOCK_TIMEOUTS);
+	if (conn->state == VSOCK_OPEN && conn->shut_sent == VSOCK_SHUT_BOTH)
+		end(conn, true);
+	else
+		vsock_conn_kill(conn);
+}
+
+/* ---- the guest's packets ---- */
+
+static void on_guest_shutdown(struct vsock_conn *conn, uint32_t flags)
+{
+	uint8_t before = conn->guest_shut;
+
+	conn->guest_shut |= flags & VSOCK_SHUT_BOTH;
+	if (conn->guest_shut == before)
+		return;
+	if (conn->guest_shut & VSOCK_SHUT_RECEIVE) {
+		drop_prefix(conn);
+		conn->readable = false;
+		if (conn->host.fd >= 0)
+			shutdown(conn->host.fd, SHUT_RD);
+	}
+	if (conn->guest_shut == VSOCK_SHUT_BOTH && conn->spill_len) {
+		conn->state = VSOCK_DRAINING;
+		arm(conn, VSOCK_DRAIN_MS);
+	}
+	if (conn->guest_shut == VSOCK_SHUT_RECEIVE && conn->host.fd < 0)
+		want_shut(conn, VSOCK_SHUT_BOTH);
+	check_ends(conn);
+}
+
+static void on_guest_rst(struct vsock_conn *conn)
+{
+	count(conn, COUNTER_VSOCK_RST_RECEIVED);
+	if (conn->state == VSOCK_DRAINING) {
+		vsock_mux_unlink(conn->mux, conn);
+		return;
+	}
+	if (conn->state == VSOCK_OPEN && conn->shut_sent == VSOCK_SHUT_BOTH)
+		leave_host(conn, true);
+	vsock_conn_free(conn);
+}
+
+static void on_guest_response(struct vsock_conn *conn)
+{
+	if (conn->state != VSOCK_CONNECTING || conn->owe_open) {
+		count(conn, COUNTER_VSOCK_BAD_PACKETS);
+		vsock_conn_kill(conn);
+		return;
+	}
+	conn->state = VSOCK_OPEN;
+	disarm(conn);
+	if (conn->events.opened)
+		conn->events.opened(conn->events.arg, conn);
+	if (has_data(conn))
+		vsock_mux_want_turn(conn->mux, conn, false);
+}
+
+static void on_credit(struct vsock_conn *conn, const struct vsock_packet *packet)
+{
+	bool had = peer_room(conn) != 0;
+
+	conn->peer_buf_alloc = packet->buf_alloc;
+	conn->peer_fwd_cnt = packet->fwd_cnt;
+	if (had || !peer_room(conn))
+		return;
+	conn->credit_asked = false;
+	if (has_data(conn))
+		vsock_mux_want_turn(conn->mux, conn, false);
+}
+
+void vsock_conn_input(
+	struct vsock_conn *conn, const struct vsock_packet *packet, const uint8_t *payload)
+{
+	bool open = conn->state == VSOCK_OPEN || conn->state == VSOCK_DRAINING;
+
+	if (packet->op == VSOCK_OP_RST) {
+		on_guest_rst(conn);
+		return;
+	}
+	if (conn->state == VSOCK_DEAD)
+		return; /* its RST is on the way */
+	on_credit(conn, packet);
+	if (packet->op == VSOCK_OP_RESPONSE) {
+		on_guest_response(conn);
+	} else if (packet->op == VSOCK_OP_SHUTDOWN && open) {
+		on_guest_shutdown(conn, packet->flags);
+	} else if (packet->op == VSOCK_OP_RW && open) {
+		on_payload(conn, payload, packet->len);
+	} else if (packet->op == VSOCK_OP_CREDIT_UPDATE) {
+		return;
+	} else if (packet->op == VSOCK_OP_CREDIT_REQUEST) {
+		conn->owe_credit = true;
+		vsock_mux_want_turn(conn->mux, conn, true);
+	} else if (packet->op == VSOCK_OP_SHUTDOWN && conn->state == VSOCK_WAITING) {
+		vsock_conn_kill(conn); /* it did not want to wait */
+	} else {
+		/* A REQUEST for what is there, bytes for what is not open, an unknown op. */
+		count(conn, COUNTER_VSOCK_BAD_PACKETS);
+		vsock_conn_kill(conn);
+	}
+}
+
+/* ---- beginnings ---- */
+
+struct vsock_conn *vsock_conn_new(struct vsock_mux *mux, uint32_t guest_port, uint32_t host_port)
+{
+	struct vsock_conn *conn = calloc(1, sizeof(*conn));
+
+	if (!conn)
+		return NULL;
+	conn->mux = mux;
+	conn->guest_port = guest_port;
+	conn->host_port = host_port;
+	conn->host.fd = -1;
+	conn->timer.fire = on_deadline;
+	arm(conn, VSOCK_REQUEST_MS);
+	return conn;
+}
+
+static int take_host(struct vsock_conn *conn, const struct vsock_host *host)
+{
+	conn->host = (struct host_side){.fd = host->fd, .tcp = host->tcp};
+	conn->host_deaf = host->fd < 0;
+	conn->secret = host->secret;
+	if (host->prefix_len) {
+		conn->prefix = malloc(host->prefix_len);
+		if (!conn->prefix)
+			return -ENOMEM;
+		memcpy(conn->prefix, host->prefix, host->prefix_len);
+		conn->prefix_len = host->prefix_len;
+	}
+	if (host->fd < 0)
+		return 0;
+	event_assign(&conn->ready, loop_base(vsock_mux_loop(conn->mux)), host->fd,
+		EV_READ | EV_WRITE | EV_ET | EV_PERSIST, on_host_ready, conn);
+	event_priority_set(&conn->ready, LOOP_DATA);
+	if (event_add(&conn->ready, NULL) < 0)
+		return -ENOMEM;
+	conn->event_added = true;
+	return 0;
+}
+
+int vsock_conn_ask(struct vsock_conn *conn, const struct vsock_host *host,
+	const struct vsock_conn_events *events)
+{
+	int err = take_host(conn, host);
+
+	if (err < 0)
+		return err;
+	if (events)
+		conn->events = *events;
+	conn->state = VSOCK_CONNECTING;
+	conn->opener = conn->owe_open = true;
+	vsock_mux_want_turn(conn->mux, conn, true);
+	return 0;
+}
+
+void vsock_conn_watch(struct vsock_conn *conn, const struct vsock_conn_events *events)
+{
+	conn->events = *events;
+}
+
+int vsock_conn_accept(struct vsock_conn *conn, const struct vsock_host *host)
+{
+	int err = take_host(conn, host);
+
+	if (err < 0) {
+		vsock_conn_kill(conn);
+		return err;
+	}
+	conn->state = VSOCK_OPEN;
+	conn->owe_open = true;
+	if (conn->secret)
+		arm(conn, VSOCK_SECRET_MS);
+	else
+		disarm(conn);
+	if (!conn->prefix && host->fd < 0)
+		want_shut(conn, VSOCK_SHUT_BOTH);
+	vsock_mux_want_turn(conn->mux, conn, true);
+	return 0;
+}
+
+void vsock_conn_refuse(struct vsock_conn *conn)
+{
+	count(conn, COUNTER_VSOCK_REFUSED);
+	vsock_conn_kill(conn);
+}

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The vsock mux of a VM: (guest port, host port) → connection, and whose turn it is to send. It
+ * routes and knows nothing of bytes: what a packet does is connection.c's, how it moves is the
+ * transport's.
+ *
+ * A packet that belongs to no connection, or is none, is answered by RST (never an RST itself, nor
+ * one whose source is not the guest's own CID, nor a datagram) and counted. Such an RST goes out
+ * at once. All else that is to be sent is a flag of its connection, which then waits in one of two
+ * queues, control ahead of data; so what is owed is bounded by the number of connections.
+ *
+ * Bounds: 10,000 connections; 64 MiB that hosts have not taken yet, beyond which no packet is
+ * taken from the guest. Runs on the worker's loop; nothing here blocks.
+ */
+#ifndef DATAPLANE_VSOCK_MUX_H
+#define DATAPLANE_VSOCK_MUX_H
+
+#include "dataplane/counters.h"
+#include "dataplane/loop.h"
+#include "dataplane/vsock/connection.h"
+#include "dataplane/vsock/transport.h"
+
+#define VSOCK_CONNS_MAX 10000u
+#define VSOCK_SPILL_MAX (64u << 20)
+#define VSOCK_HOST_PORT_FIRST (1u << 30) /* of connections that the host opens */
+
+struct vsock_mux;
+
+struct vsock_mux_events {
+	void *arg;
+	/*
+	 * The guest asks for conn->host_port. True: somebody answers it, now or later, by
+	 * vsock_conn_accept() or vsock_conn_refuse(). False: nobody listens there.
+	 */
+	bool (*request)(void *arg, struct vsock_conn *conn);
+};
+
+struct vsock_mux *vsock_mux_new(
+	struct loop *loop, struct counters *counters, const struct vsock_mux_events *events);
+void vsock_mux_free(struct vsock_mux *mux); /* NULL is ignored; resets first */
+
+/* The guest's end is here from now on, or (ops NULL) nowhere. Resets first. */
+void vsock_mux_attach(struct vsock_mux *mux, const struct vsock_transport_ops *ops, void *arg,
+	uint64_t guest_cid);
+/* Another guest may come next: every connection ends, the host's sides abruptly. */
+void vsock_mux_reset(struct vsock_mux *mux);
+
+/* Whether a packet may be handed in; after a no, ops->resume() comes. */
+bool vsock_mux_ready(struct vsock_mux *mux);
+/* packet->len bytes of payload, at most VSOCK_PAYLOAD_MAX; they die with the call. */
+void vsock_mux_input(
+	struct vsock_mux *mux, const struct vsock_packet *packet, const uint8_t *payload);
+/* A packet whose length cannot be: ends the connection that it names. */
+void vsock_mux_malformed(struct vsock_mux *mux, const struct vsock_packet *packet);
+/* The transport has room again. */
+void vsock_mux_room(struct vsock_mux *mux);
+
+/*
+ * Opens a connection to the guest's port for a host socket, whose bytes follow the prefix (copied,
+ * may be NULL). Owns fd, also on failure. events are told how it went. 0 or -errno.
+ */
+int vsock_mux_connect(struct vsock_mux *mux, uint32_t guest_port, const struct vsock_host *host,
+	const struct vsock_conn_events *events);
+
+size_t vsock_mux_count(const struct vsock_mux *mux);
+
+/* ---- for connection.c ---- */
+
+struct loop *vsock_mux_loop(struct vsock_mux *mux);
+struct counters *vsock_mux_counters(struct vsock_mux *mux);
+uint64_t vsock_mux_guest_cid(const struct vsock_mux *mux);
+bool vsock_mux_send(struct vsock_mux *mux, const struct vsock_packet *packet);
+int vsock_mux_reserve(struct vsock_mux *mux, size_t max, struct iovec iov[VSOCK_IOV_MAX]);
+void vsock_mux_commit(struct vsock_mux *mux, const struct vsock_packet *packet, bool secret);
+/* The connection has something to send; control goes ahead. */
+void vsock_mux_want_turn(struct vsock_mux *mux, struct vsock_conn *conn, bool control);
+/* Bytes kept for hosts: so many more, or fewer. */
+void vsock_mux_spilled(struct vsock_mux *mux, ptrdiff_t bytes);
+/* Its ports lead to nothing from now on. */
+void vsock_mux_unlink(struct vsock_mux *mux, struct vsock_conn *conn);
+/* Out of every list; the connection frees itself. */
+void vsock_mux_remove(struct vsock_mux *mux, struct vsock_conn *conn);
+
+#endif

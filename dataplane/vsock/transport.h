@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the mux asks of a transport: room for packets towards the guest, and to come again with
+ * what the guest sent. A transport knows packets and nothing of connections.
+ *
+ * The other way a transport hands each packet to vsock_mux_input(), one at a time, as long as
+ * vsock_mux_ready() says so and it has room for a packet without payload itself: so an answer
+ * never finds the queue full. What it does not hand in it leaves with the guest.
+ */
+#ifndef DATAPLANE_VSOCK_TRANSPORT_H
+#define DATAPLANE_VSOCK_TRANSPORT_H
+
+#include "dataplane/vsock/packet.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/uio.h>
+
+#define VSOCK_IOV_MAX 8
+
+struct vsock_transport_ops {
+	/*
+	 * Queues a packet without payload, for which room is kept that data cannot take. False:
+	 * none left; vsock_mux_room() follows when there is.
+	 */
+	bool (*send)(void *arg, const struct vsock_packet *packet);
+	/*
+	 * Space for a packet of up to max payload bytes: how many pieces of iov were filled, maybe
+	 * shorter together than max; 0: none now, vsock_mux_room() follows. It stands until
+	 * the next call of any of these three.
+	 */
+	int (*reserve)(void *arg, size_t max, struct iovec iov[VSOCK_IOV_MAX]);
+	/* Sends the first packet->len bytes of the reservation; a secret's copies are wiped. */
+	void (*commit)(void *arg, const struct vsock_packet *packet, bool secret);
+	/* vsock_mux_ready() said no before and would say yes now. */
+	void (*resume)(void *arg);
+};
+
+#endif

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The vsock transport "stream": a unix stream of bare packets, for VMMs without vhost-user.
+ *
+ * Both ways: a 44-byte header (packet.h), then `len` ≤ 64 KiB bytes. When the VMM has connected we
+ * send one packet of op 0 whose 8 bytes are the guest's CID (le64); a disconnect means that
+ * the guest's vsock was reset. A listener serves one VMM at a time and turns others away.
+ *
+ * A packet that says a longer payload is skipped as far as it says, and ends its connection; op 0
+ * from the VMM is skipped and counted.
+ *
+ * Towards the VMM packets wait in a buffer of bounded size, of which data may fill 256 KiB; the
+ * rest is for packets without payload. While that is used up nothing is read from the VMM, since it
+ * could want an answer. The buffer is written out at the end of each pass.
+ */
+#ifndef DATAPLANE_VSOCK_TRANSPORT_STREAM_H
+#define DATAPLANE_VSOCK_TRANSPORT_STREAM_H
+
+#include "dataplane/vsock/mux.h"
+
+struct vsock_stream;
+
+struct vsock_stream *vsock_stream_new(
+	struct loop *loop, struct counters *counters, struct vsock_mux *mux);
+void vsock_stream_free(struct vsock_stream *stream); /* NULL is ignored */
+
+/* Owns fd, also on failure; replaces what was there. -1: nothing any more. 0 or -errno (-EINVAL:
+ * not a stream socket). */
+int vsock_stream_attach(struct vsock_stream *stream, int fd, bool listener, uint64_t guest_cid);
+bool vsock_stream_is_up(const struct vsock_stream *stream);
+
+#endif

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A VM's vsock, put together: mux, transport, services. What listens on the host's CID:
+ *
+ *	stream 1026   env (env.h)
+ *	any other     nobody: RST
+ */
+#ifndef DATAPLANE_VSOCK_VSOCK_H
+#define DATAPLANE_VSOCK_VSOCK_H
+
+#include "dataplane/counters.h"
+#include "dataplane/loop.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define VSOCK_CID_FIRST 3u
+#define VSOCK_CID_LAST (UINT32_MAX - 1) /* above it is VMADDR_CID_ANY, and Linux has 32 bits */
+
+enum vsock_kind { VSOCK_KIND_NONE, VSOCK_KIND_VHOST, VSOCK_KIND_STREAM, VSOCK_KIND_HYBRID };
+
+struct vsock;
+
+/* env_get: as vsock_env_events.ask. NULL without memory. */
+struct vsock *vsock_new(
+	struct loop *loop, struct counters *counters, bool (*env_get)(void *arg), void *arg);
+void vsock_free(struct vsock *vsock); /* NULL is ignored */
+
+/*
+ * Owns fd, also on failure; replaces what was there, and so ends its connections. NONE with fd -1
+ * takes it away. 0, -EDOM: no guest has such a CID, -EINVAL: an fd of the wrong kind, -ENOTSUP: a
+ * transport that is not spoken.
+ */
+int vsock_set(struct vsock *vsock, enum vsock_kind kind, int fd, bool listener, uint64_t guest_cid);
+/* As vsock_env_answer(). */
+void vsock_env_arrived(struct vsock *vsock, const void *document, size_t len);
+
+#endif
