@@ -24,7 +24,7 @@
  *
  * What netctld keeps of a worker's: duplicates of each socket it handed over (link listener, NIC,
  * forwards), the flow memory, the lease, the guest's MAC and the last names. A respawned worker gets
- * them all. Of a stream link's connection it keeps none: bytes of half a frame died with the worker.
+ * them all. A stream link's connection is kept, too; the next worker finds its frames again.
  *
  * One thread, the event loop of struct vms. Changes are in the store before a function returns 0; what
  * is still on its way to the worker is counted by a struct completion.
