@@ -252,6 +252,21 @@ static bool make_stack(struct worker *w)
 	return w->udp && w->tcp && w->arp && w->dhcp && w->fragments;
 }
 
+static bool make_vsock(struct worker *w)
+{
+	struct vsock_parts parts = {
+		.loop = w->loop,
+		.counters = &w->counters,
+		.egress = w->egress,
+		.dns = w->dns,
+		.net = &w->config.net,
+	};
+	struct vsock_events events = {.arg = w, .env_get = on_env_get};
+
+	w->vsock = vsock_new(&parts, &events);
+	return w->vsock != NULL;
+}
+
 struct worker *worker_new(const struct worker_events *events)
 {
 	struct worker *w = calloc(1, sizeof(*w));
@@ -271,8 +286,7 @@ struct worker *worker_new(const struct worker_events *events)
 	w->loop = loop_new();
 	w->link = w->loop ? link_new(w->loop, &w->counters, &link_events) : NULL;
 	w->out = (struct output){.link = w->link, .net = &w->config.net};
-	w->vsock = w->link ? vsock_new(w->loop, &w->counters, on_env_get, w) : NULL;
-	if (!w->vsock || !make_stack(w)) {
+	if (!w->link || !make_stack(w) || !make_vsock(w)) {
 		worker_free(w);
 		return NULL;
 	}
@@ -283,6 +297,7 @@ void worker_free(struct worker *w)
 {
 	if (!w)
 		return;
+	vsock_free(w->vsock);
 	tcp_free(w->tcp);
 	udp_free(w->udp);
 	if (w->icmp)
@@ -294,7 +309,6 @@ void worker_free(struct worker *w)
 	if (w->dns)
 		dns_free(w->dns);
 	egress_free(w->egress);
-	vsock_free(w->vsock);
 	link_free(w->link);
 	flow_memory_free(w->memory);
 	loop_free(w->loop);

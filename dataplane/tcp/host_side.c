@@ -89,6 +89,15 @@ ssize_t host_side_write(struct host_side *host, const void *buf, size_t len)
 	return os_send(host->fd, buf, len, 0);
 }
 
+ssize_t host_side_writev(struct host_side *host, const struct iovec *bytes, unsigned pieces)
+{
+	/* sendmsg(2) only reads the list. */
+	struct msghdr msg = {
+		.msg_iov = (struct iovec *)(uintptr_t)bytes, .msg_iovlen = (size_t)pieces};
+
+	return os_sendmsg(host->fd, &msg, 0);
+}
+
 size_t host_side_room(const struct host_side *host)
 {
 	return host_side_os_room(host->fd);

@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 
 #define HOST_SIDE_HELD_MAX (256u << 10) /* without a peek offset */
 
@@ -41,6 +42,7 @@ ssize_t host_side_peek_again(
 int host_side_consume(struct host_side *host, size_t len);
 
 ssize_t host_side_write(struct host_side *host, const void *buf, size_t len);
+ssize_t host_side_writev(struct host_side *host, const struct iovec *bytes, unsigned pieces);
 /* How many bytes the send buffer could take, roughly. */
 size_t host_side_room(const struct host_side *host);
 

@@ -160,7 +160,9 @@ static void taken(struct vsock_conn *conn, uint32_t n)
 	}
 }
 
-static bool spill(struct vsock_conn *conn, const uint8_t *bytes, uint32_t len)
+/* Keeps the payload's bytes from `skip` on, len of them. */
+static bool spill(struct vsock_conn *conn, const struct iovec *payload, unsigned pieces,
+	size_t skip, uint32_t len)
 {
 	uint32_t need = conn->spill_len + len, size = conn->spill_size;
 
@@ -180,8 +182,18 @@ static bool spill(struct vsock_conn *conn, const uint8_t *bytes, uint32_t len)
 		conn->spill = grown;
 		conn->spill_size = size;
 	}
-	memcpy(conn->spill + conn->spill_at + conn->spill_len, bytes, len);
-	conn->spill_len = need;
+	for (unsigned i = 0; i < pieces; i++) {
+		size_t n = payload[i].iov_len;
+
+		if (skip >= n) {
+			skip -= n;
+			continue;
+		}
+		memcpy(conn->spill + conn->spill_at + conn->spill_len,
+			(const uint8_t *)payload[i].iov_base + skip, n - skip);
+		conn->spill_len += (uint32_t)(n - skip);
+		skip = 0;
+	}
 	vsock_mux_spilled(conn->mux, (ptrdiff_t)len);
 	return true;
 }
@@ -198,12 +210,12 @@ static void host_went_deaf(struct vsock_conn *conn)
 }
 
 /* Writes what the host takes of these bytes. How many, or -1: the connection is dead or freed. */
-static ssize_t write_host(struct vsock_conn *conn, const uint8_t *bytes, uint32_t len)
+static ssize_t write_host(struct vsock_conn *conn, const struct iovec *bytes, unsigned pieces)
 {
 	ssize_t n;
 
 	do {
-		n = host_side_write(&conn->host, bytes, len);
+		n = host_side_writev(&conn->host, bytes, pieces);
 	} while (n == -EINTR);
 	if (n >= 0)
 		return n;
@@ -222,7 +234,9 @@ static void flush_spill(struct vsock_conn *conn)
 	ssize_t n = 1;
 
 	while (conn->spill_len && n > 0) {
-		n = write_host(conn, conn->spill + conn->spill_at, conn->spill_len);
+		struct iovec bytes = {conn->spill + conn->spill_at, conn->spill_len};
+
+		n = write_host(conn, &bytes, 1);
 		if (n < 0)
 			return;
 		if (!conn->spill_len)
@@ -238,7 +252,8 @@ static void flush_spill(struct vsock_conn *conn)
 	check_ends(conn);
 }
 
-static void on_payload(struct vsock_conn *conn, const uint8_t *payload, uint32_t len)
+static void on_payload(
+	struct vsock_conn *conn, const struct iovec *payload, unsigned pieces, uint32_t len)
 {
 	ssize_t n = 0;
 
@@ -254,7 +269,7 @@ static void on_payload(struct vsock_conn *conn, const uint8_t *payload, uint32_t
 	}
 	conn->rx_cnt += len;
 	if (!conn->host_deaf && !conn->spill_len) {
-		n = write_host(conn, payload, len);
+		n = write_host(conn, payload, pieces);
 		if (n < 0)
 			return;
 	}
@@ -262,7 +277,7 @@ static void on_payload(struct vsock_conn *conn, const uint8_t *payload, uint32_t
 		taken(conn, len);
 		return;
 	}
-	if ((uint32_t)n < len && !spill(conn, payload + n, len - (uint32_t)n)) {
+	if ((uint32_t)n < len && !spill(conn, payload, pieces, (size_t)n, len - (uint32_t)n)) {
 		vsock_conn_kill(conn);
 		return;
 	}
@@ -307,7 +322,7 @@ static bool send_op(struct vsock_conn *conn, enum vsock_op op, uint32_t flags)
 {
 	struct vsock_packet packet = packet_of(conn, op, flags, 0);
 
-	if (!vsock_mux_send(conn->mux, &packet))
+	if (!vsock_mux_send(conn->mux, &packet, NULL))
 		return false;
 	conn->told_fwd_cnt = conn->fwd_cnt;
 	conn->owe_credit = false;
@@ -534,8 +549,8 @@ static void on_credit(struct vsock_conn *conn, const struct vsock_packet *packet
 		vsock_mux_want_turn(conn->mux, conn, false);
 }
 
-void vsock_conn_input(
-	struct vsock_conn *conn, const struct vsock_packet *packet, const uint8_t *payload)
+void vsock_conn_input(struct vsock_conn *conn, const struct vsock_packet *packet,
+	const struct iovec *payload, unsigned pieces)
 {
 	bool open = conn->state == VSOCK_OPEN || conn->state == VSOCK_DRAINING;
 
@@ -551,7 +566,7 @@ void vsock_conn_input(
 	} else if (packet->op == VSOCK_OP_SHUTDOWN && open) {
 		on_guest_shutdown(conn, packet->flags);
 	} else if (packet->op == VSOCK_OP_RW && open) {
-		on_payload(conn, payload, packet->len);
+		on_payload(conn, payload, pieces, packet->len);
 	} else if (packet->op == VSOCK_OP_CREDIT_UPDATE) {
 		return;
 	} else if (packet->op == VSOCK_OP_CREDIT_REQUEST) {

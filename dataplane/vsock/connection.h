@@ -44,6 +44,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/queue.h>
+#include <sys/uio.h>
 
 #define VSOCK_CREDIT (256u << 10)     /* our buf_alloc */
 #define VSOCK_SLICE VSOCK_PAYLOAD_MAX /* bytes a connection may send in its turn */
@@ -131,9 +132,9 @@ struct vsock_conn *vsock_conn_new(struct vsock_mux *mux, uint32_t guest_port, ui
 /* Sends a REQUEST for it. Owns host->fd, also on failure. 0 or -errno; then free it. */
 int vsock_conn_ask(struct vsock_conn *conn, const struct vsock_host *host,
 	const struct vsock_conn_events *events);
-/* A packet of it came in. May free it. */
-void vsock_conn_input(
-	struct vsock_conn *conn, const struct vsock_packet *packet, const uint8_t *payload);
+/* A packet of it came in, with packet->len bytes of payload in these pieces. May free it. */
+void vsock_conn_input(struct vsock_conn *conn, const struct vsock_packet *packet,
+	const struct iovec *payload, unsigned pieces);
 /* Its turn to send. */
 enum vsock_turn vsock_conn_send(struct vsock_conn *conn);
 /* Ends it abruptly towards the host, by RST towards the guest. */

@@ -203,9 +203,9 @@ static void mux_task(struct task *task)
 	loop_defer(mux->loop, &mux->task);
 }
 
-bool vsock_mux_send(struct vsock_mux *mux, const struct vsock_packet *packet)
+bool vsock_mux_send(struct vsock_mux *mux, const struct vsock_packet *packet, const void *payload)
 {
-	if (!mux->ops || !mux->ops->send(mux->transport, packet)) {
+	if (!mux->ops || !mux->ops->send(mux->transport, packet, payload)) {
 		mux->full = true;
 		return false;
 	}
@@ -270,7 +270,7 @@ static void turn_away(struct vsock_mux *mux, const struct vsock_packet *packet)
 
 	if (packet->op == VSOCK_OP_RST || packet->type == VSOCK_TYPE_DGRAM)
 		return;
-	if (vsock_mux_send(mux, &rst))
+	if (vsock_mux_send(mux, &rst, NULL))
 		counter_inc(mux->counters, COUNTER_VSOCK_RST_SENT);
 }
 
@@ -305,14 +305,17 @@ static bool plausible(struct vsock_mux *mux, const struct vsock_packet *packet)
 		counter_inc(mux->counters, COUNTER_VSOCK_BAD_PACKETS);
 		return false;
 	}
-	if (packet->dst_cid == VSOCK_CID_HOST && packet->type == VSOCK_TYPE_STREAM)
+	if (packet->dst_cid == VSOCK_CID_HOST &&
+		(packet->type == VSOCK_TYPE_STREAM ||
+			(packet->type == VSOCK_TYPE_DGRAM && packet->op == VSOCK_OP_RW &&
+				mux->events.datagram)))
 		return true;
 	bad_packet(mux, packet);
 	return false;
 }
 
-void vsock_mux_input(
-	struct vsock_mux *mux, const struct vsock_packet *packet, const uint8_t *payload)
+void vsock_mux_input(struct vsock_mux *mux, const struct vsock_packet *packet,
+	const struct iovec *payload, unsigned pieces)
 {
 	struct vsock_conn *conn;
 
@@ -324,9 +327,13 @@ void vsock_mux_input(
 		return;
 	counter_add(mux->counters, COUNTER_VSOCK_RX_BYTES, packet->len);
 	loop_moved(mux->loop, packet->len ? packet->len : 1);
+	if (packet->type == VSOCK_TYPE_DGRAM) {
+		mux->events.datagram(mux->events.arg, packet, payload, pieces);
+		return;
+	}
 	conn = find(mux, packet->src_port, packet->dst_port);
 	if (conn)
-		vsock_conn_input(conn, packet, payload);
+		vsock_conn_input(conn, packet, payload, pieces);
 	else if (packet->op == VSOCK_OP_REQUEST)
 		on_request(mux, packet);
 	else if (packet->op != VSOCK_OP_RST)
@@ -339,7 +346,8 @@ void vsock_mux_malformed(struct vsock_mux *mux, const struct vsock_packet *packe
 
 	if (!plausible(mux, packet))
 		return;
-	conn = find(mux, packet->src_port, packet->dst_port);
+	conn = packet->type == VSOCK_TYPE_STREAM ? find(mux, packet->src_port, packet->dst_port)
+						 : NULL;
 	if (!conn) {
 		bad_packet(mux, packet);
 		return;

@@ -5,7 +5,8 @@
  * transport's.
  *
  * A packet that belongs to no connection, or is none, is answered by RST (never an RST itself, nor
- * one whose source is not the guest's own CID, nor a datagram) and counted. Such an RST goes out
+ * one whose source is not the guest's own CID, nor a datagram) and counted. Datagrams go to whoever
+ * takes them (TSI), who is not told of any that is no RW. Such an RST goes out
  * at once. All else that is to be sent is a flag of its connection, which then waits in one of two
  * queues, control ahead of data; so what is owed is bounded by the number of connections.
  *
@@ -33,6 +34,9 @@ struct vsock_mux_events {
 	 * vsock_conn_accept() or vsock_conn_refuse(). False: nobody listens there.
 	 */
 	bool (*request)(void *arg, struct vsock_conn *conn);
+	/* A datagram of the guest's to the host; op is RW. May be NULL. */
+	void (*datagram)(void *arg, const struct vsock_packet *packet, const struct iovec *payload,
+		unsigned pieces);
 };
 
 struct vsock_mux *vsock_mux_new(
@@ -47,9 +51,9 @@ void vsock_mux_reset(struct vsock_mux *mux);
 
 /* Whether a packet may be handed in; after a no, ops->resume() comes. */
 bool vsock_mux_ready(struct vsock_mux *mux);
-/* packet->len bytes of payload, at most VSOCK_PAYLOAD_MAX; they die with the call. */
-void vsock_mux_input(
-	struct vsock_mux *mux, const struct vsock_packet *packet, const uint8_t *payload);
+/* packet->len bytes of payload, at most VSOCK_PAYLOAD_MAX, in pieces; they die with the call. */
+void vsock_mux_input(struct vsock_mux *mux, const struct vsock_packet *packet,
+	const struct iovec *payload, unsigned pieces);
 /* A packet whose length cannot be: ends the connection that it names. */
 void vsock_mux_malformed(struct vsock_mux *mux, const struct vsock_packet *packet);
 /* The transport has room again. */
@@ -69,7 +73,7 @@ size_t vsock_mux_count(const struct vsock_mux *mux);
 struct loop *vsock_mux_loop(struct vsock_mux *mux);
 struct counters *vsock_mux_counters(struct vsock_mux *mux);
 uint64_t vsock_mux_guest_cid(const struct vsock_mux *mux);
-bool vsock_mux_send(struct vsock_mux *mux, const struct vsock_packet *packet);
+bool vsock_mux_send(struct vsock_mux *mux, const struct vsock_packet *packet, const void *payload);
 int vsock_mux_reserve(struct vsock_mux *mux, size_t max, struct iovec iov[VSOCK_IOV_MAX]);
 void vsock_mux_commit(struct vsock_mux *mux, const struct vsock_packet *packet, bool secret);
 /* The connection has something to send; control goes ahead. */

@@ -4,8 +4,9 @@
  * what the guest sent. A transport knows packets and nothing of connections.
  *
  * The other way a transport hands each packet to vsock_mux_input(), one at a time, as long as
- * vsock_mux_ready() says so and it has room for a packet without payload itself: so an answer
- * never finds the queue full. What it does not hand in it leaves with the guest.
+ * vsock_mux_ready() says so and it has room for a control packet itself: so an answer never finds
+ * the queue full. What it does not hand in it leaves with the guest. The payload may be guest
+ * memory, in pieces: it changes at any time, and reading it in a system call may fail with EFAULT.
  */
 #ifndef DATAPLANE_VSOCK_TRANSPORT_H
 #define DATAPLANE_VSOCK_TRANSPORT_H
@@ -17,13 +18,15 @@
 #include <sys/uio.h>
 
 #define VSOCK_IOV_MAX 8
+#define VSOCK_CONTROL_MAX 256u /* payload bytes of a control packet (TSI answers) */
 
 struct vsock_transport_ops {
 	/*
-	 * Queues a packet without payload, for which room is kept that data cannot take. False:
-	 * none left; vsock_mux_room() follows when there is.
+	 * Queues a control packet, packet->len ≤ VSOCK_CONTROL_MAX bytes of payload (copied), for
+	 * which room is kept that data cannot take. False: none left; vsock_mux_room() follows when
+	 * there is.
 	 */
-	bool (*send)(void *arg, const struct vsock_packet *packet);
+	bool (*send)(void *arg, const struct vsock_packet *packet, const void *payload);
 	/*
 	 * Space for a packet of up to max payload bytes: how many pieces of iov were filled, maybe
 	 * shorter together than max; 0: none now, vsock_mux_room() follows. It stands until

@@ -101,6 +101,7 @@ static bool fits(struct vsock_stream *s, size_t len)
 	return true;
 }
 
+/* The payload lies behind the header already. */
 static void append(struct vsock_stream *s, const struct vsock_packet *packet)
 {
 	vsock_packet_write(packet, s->tx + s->tail);
@@ -109,14 +110,16 @@ static void append(struct vsock_stream *s, const struct vsock_packet *packet)
 		s->dirty = s->tail;
 }
 
-static bool stream_send(void *arg, const struct vsock_packet *packet)
+static bool stream_send(void *arg, const struct vsock_packet *packet, const void *payload)
 {
 	struct vsock_stream *s = arg;
 
-	if (s->fd < 0 || !fits(s, VSOCK_HLEN)) {
+	if (s->fd < 0 || !fits(s, VSOCK_HLEN + packet->len)) {
 		s->room_asked = true;
 		return false;
 	}
+	if (packet->len)
+		memcpy(s->tx + s->tail + VSOCK_HLEN, payload, packet->len);
 	append(s, packet);
 	return true;
 }
@@ -222,6 +225,7 @@ static bool may_deliver(struct vsock_stream *s)
 static bool deliver(struct vsock_stream *s, size_t *at)
 {
 	struct vsock_packet packet;
+	struct iovec payload;
 
 	skip_some(s, at);
 	if (s->have - *at < VSOCK_HLEN || !may_deliver(s))
@@ -238,7 +242,8 @@ static bool deliver(struct vsock_stream *s, size_t *at)
 	}
 	if (s->have - *at < VSOCK_HLEN + packet.len)
 		return false;
-	vsock_mux_input(s->mux, &packet, s->rx + *at + VSOCK_HLEN);
+	payload = (struct iovec){s->rx + *at + VSOCK_HLEN, packet.len};
+	vsock_mux_input(s->mux, &packet, &payload, 1);
 	*at += VSOCK_HLEN + packet.len;
 	return true;
 }

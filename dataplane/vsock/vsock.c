@@ -26,12 +26,13 @@ static bool on_request(void *arg, struct vsock_conn *conn)
 	return true;
 }
 
-struct vsock *vsock_new(
-	struct loop *loop, struct counters *counters, bool (*env_get)(void *arg), void *arg)
+struct vsock *vsock_new(const struct vsock_parts *parts, const struct vsock_events *events)
 {
 	struct vsock *vsock = calloc(1, sizeof(*vsock));
+	struct loop *loop = parts->loop;
+	struct counters *counters = parts->counters;
 	struct vsock_mux_events mux_events = {.arg = vsock, .request = on_request};
-	struct vsock_env_events env_events = {.arg = arg, .ask = env_get};
+	struct vsock_env_events env_events = {.arg = events->arg, .ask = events->env_get};
 
 	if (!vsock)
 		return NULL;

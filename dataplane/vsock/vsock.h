@@ -9,7 +9,10 @@
 #define DATAPLANE_VSOCK_VSOCK_H
 
 #include "dataplane/counters.h"
+#include "dataplane/egress/dial.h"
 #include "dataplane/loop.h"
+#include "dataplane/stack/dns.h"
+#include "dataplane/stack/net.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -22,9 +25,24 @@ enum vsock_kind { VSOCK_KIND_NONE, VSOCK_KIND_VHOST, VSOCK_KIND_STREAM, VSOCK_KI
 
 struct vsock;
 
-/* env_get: as vsock_env_events.ask. NULL without memory. */
-struct vsock *vsock_new(
-	struct loop *loop, struct counters *counters, bool (*env_get)(void *arg), void *arg);
+/* What the vsock works with; all outlive it. */
+struct vsock_parts {
+	struct loop *loop;
+	struct counters *counters;
+	struct egress *egress;
+	struct dns *dns;
+	const struct net *net; /* shared, may change */
+};
+
+/* What it asks of netctld and tells it. */
+struct vsock_events {
+	void *arg;
+	/* As vsock_env_events.ask. */
+	bool (*env_get)(void *arg);
+};
+
+/* NULL without memory. */
+struct vsock *vsock_new(const struct vsock_parts *parts, const struct vsock_events *events);
 void vsock_free(struct vsock *vsock); /* NULL is ignored */
 
 /*

@@ -17,6 +17,8 @@ static bool env_get(void *arg)
 
 static void setup(void)
 {
+	struct vsock_parts parts = {.counters = &rig.counters};
+	struct vsock_events events = {.env_get = env_get};
 	int fds[2];
 
 	memset(&rig, 0, sizeof(rig));
@@ -24,7 +26,8 @@ static void setup(void)
 	asked = 0;
 	away = false;
 	rig.loop = loop_new();
-	vsock = vsock_new(rig.loop, &rig.counters, env_get, NULL);
+	parts.loop = rig.loop;
+	vsock = vsock_new(&parts, &events);
 	ck_assert_ptr_nonnull(vsock);
 	ck_assert_int_eq(os_socketpair(AF_UNIX, SOCK_STREAM, true, fds), 0);
 	ck_assert_int_eq(vsock_set(vsock, VSOCK_KIND_STREAM, fds[0], false, RIG_CID), 0);
