@@ -153,12 +153,11 @@ static void on_lease(void *arg, const struct worker_lease *lease)
 	tell(w);
 }
 
-static void on_dns_answer(void *arg, const struct endpoint *guest, const struct endpoint *asked,
-	const uint8_t *msg, size_t len)
+static void on_dns_answer(void *arg, const struct dns_from *from, const uint8_t *msg, size_t len)
 {
 	struct worker *w = arg;
 
-	udp_deliver(w->udp, asked, guest, msg, len);
+	udp_deliver(w->udp, &from->asked, &from->guest, msg, len);
 }
 
 static void on_refused(
