@@ -173,14 +173,16 @@ static void on_vsock_changed(
 {
 	struct worker *w = arg;
 
-	w->events.vsock_changed(w->events.arg, kind, up, text, refused);
+	if (w->events.vsock_changed)
+		w->events.vsock_changed(w->events.arg, kind, up, text, refused);
 }
 
 static void on_vsock_session(void *arg)
 {
 	struct worker *w = arg;
 
-	w->events.vsock_session(w->events.arg);
+	if (w->events.vsock_session)
+		w->events.vsock_session(w->events.arg);
 }
 
 static bool on_env_get(void *arg)

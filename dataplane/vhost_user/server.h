@@ -62,7 +62,8 @@ struct vhost_device {
 
 /* What a session is made of. */
 struct vhost_session_queue {
-	struct virtq_config config; /* features mean nothing; next_avail where the ring stands still */
+	struct virtq_config
+		config; /* features mean nothing; next_avail where the ring stands still */
 	bool have_addr, enabled;
 	int kick, call; /* or -1 */
 };

@@ -125,6 +125,11 @@ void vsock_free(struct vsock *vsock)
 {
 	if (!vsock)
 		return;
+	/* Nobody hears of it, and what is noted is the successor's. */
+	vsock->events.changed = NULL;
+	vsock->events.session = NULL;
+	if (vsock->mux)
+		vsock_set_memory(vsock, NULL, false);
 	timer_disarm(loop_wheel(vsock->loop), &vsock->session_timer);
 	vsock_stream_free(vsock->stream);
 	vsock_vhost_free(vsock->vhost);

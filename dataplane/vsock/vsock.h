@@ -44,8 +44,7 @@ struct vsock_events {
 	/* As vsock_env_events.ask. */
 	bool (*env_get)(void *arg);
 	/* A VMM connected or is gone (text says why); or (refused) a second one was turned away. */
-	void (*changed)(
-		void *arg, enum vsock_kind kind, bool up, const char *text, bool refused);
+	void (*changed)(void *arg, enum vsock_kind kind, bool up, const char *text, bool refused);
 	/* vsock_session() gives something else than before: at most every VSOCK_SESSION_MS. */
 	void (*session)(void *arg);
 };
