@@ -62,6 +62,16 @@ void request_answer(const struct request *r, int code, const struct error *err);
 /* The request's only fd, or -1; it is the caller's then. */
 int request_take_fd(const struct request *r);
 
+/* Whether there is a netctld that events may flow to. */
+bool control_can_send(const struct control *control);
+/* One could not be told. */
+void control_event_dropped(struct control *control);
+
+/* control_tsi.c */
+struct tsi_events control_tsi_events(struct control *control);
+void control_tsi_get(const struct request *r);
+void control_tsi_restore(const struct request *r);
+
 /* control_vsock.c */
 void control_vsock_set(const struct request *r);
 

@@ -157,7 +157,10 @@ static void on_dns_answer(void *arg, const struct dns_from *from, const uint8_t 
 {
 	struct worker *w = arg;
 
-	udp_deliver(w->udp, &from->asked, &from->guest, msg, len);
+	if (from->proxy)
+		tsi_dns_answer(vsock_tsi(w->vsock), from, msg, len);
+	else
+		udp_deliver(w->udp, &from->asked, &from->guest, msg, len);
 }
 
 static void on_refused(
@@ -260,7 +263,7 @@ static bool make_vsock(struct worker *w)
 		.dns = w->dns,
 		.net = &w->config.net,
 	};
-	struct vsock_events events = {.arg = w, .env_get = on_env_get};
+	struct vsock_events events = {.arg = w, .env_get = on_env_get, .tsi = w->events.tsi};
 
 	w->vsock = vsock_new(&parts, &events);
 	return w->vsock != NULL;
@@ -419,6 +422,11 @@ int worker_vsock_set(struct worker *w, enum vsock_kind kind, int fd, bool listen
 	return 0;
 }
 
+struct tsi *worker_tsi(const struct worker *w)
+{
+	return vsock_tsi(w->vsock);
+}
+
 void worker_env_answer(struct worker *w, const void *document, size_t len)
 {
 	vsock_env_arrived(w->vsock, document, len);
@@ -434,6 +442,7 @@ int worker_policy_set(
 		tcp_recheck(w->tcp);
 		udp_recheck(w->udp);
 		icmp_recheck(w->icmp);
+		tsi_recheck(worker_tsi(w));
 	}
 	return 0;
 }

@@ -65,6 +65,7 @@ struct worker_events {
 		void *arg, uint8_t proto, const struct endpoint *dst, int32_t by, uint32_t count);
 	/* The guest reads its env: worker_env_answer() follows, from the loop. False: nobody to ask. */
 	bool (*env_get)(void *arg);
+	struct tsi_events tsi; /* with an arg of its own */
 };
 
 struct worker;
@@ -89,6 +90,8 @@ const struct link *worker_link(const struct worker *worker);
 /* Owns fd, also on failure. NONE with fd -1 takes the vsock away. */
 int worker_vsock_set(struct worker *worker, enum vsock_kind kind, int fd, bool listener,
 	uint64_t guest_cid, struct error *err);
+/* For what tsi.h has for netctld. */
+struct tsi *worker_tsi(const struct worker *worker);
 /* What env_get() asked for; copied. NULL: there is none to be had. */
 void worker_env_answer(struct worker *worker, const void *document, size_t len);
 

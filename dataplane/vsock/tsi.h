@@ -86,7 +86,8 @@ struct tsi *tsi_new(const struct tsi_parts *parts, const struct tsi_events *even
 void tsi_free(struct tsi
 		*tsi); /* after the mux, whose connections tell it of their end; NULL is ignored */
 
-/* Another guest may come next: every listener and proxy goes, and netctld is told. */
+/* Another guest may come next: every listener and proxy goes, and netctld is told. The mux has been
+ * reset before (vsock_mux_events.gone is the place), so nobody waits for replies. */
 void tsi_reset(struct tsi *tsi);
 /* A new policy is in force: ends what it forbids. */
 void tsi_recheck(struct tsi *tsi);

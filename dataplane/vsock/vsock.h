@@ -2,8 +2,10 @@
 /*
  * A VM's vsock, put together: mux, transport, services. What listens on the host's CID:
  *
+ *	stream 620    what TSI has dialled for the guest (tsi.h)
  *	stream 1026   env (env.h)
  *	any other     nobody: RST
+ *	datagrams     TSI
  */
 #ifndef DATAPLANE_VSOCK_VSOCK_H
 #define DATAPLANE_VSOCK_VSOCK_H
@@ -13,6 +15,7 @@
 #include "dataplane/loop.h"
 #include "dataplane/stack/dns.h"
 #include "dataplane/stack/net.h"
+#include "dataplane/vsock/tsi.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -39,6 +42,7 @@ struct vsock_events {
 	void *arg;
 	/* As vsock_env_events.ask. */
 	bool (*env_get)(void *arg);
+	struct tsi_events tsi;
 };
 
 /* NULL without memory. */
@@ -51,6 +55,8 @@ void vsock_free(struct vsock *vsock); /* NULL is ignored */
  * transport that is not spoken.
  */
 int vsock_set(struct vsock *vsock, enum vsock_kind kind, int fd, bool listener, uint64_t guest_cid);
+/* For what tsi.h has for the rest of the worker. */
+struct tsi *vsock_tsi(struct vsock *vsock);
 /* As vsock_env_answer(). */
 void vsock_env_arrived(struct vsock *vsock, const void *document, size_t len);
 
