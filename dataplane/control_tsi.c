@@ -172,7 +172,7 @@ static void on_closed(void *arg, uint32_t svm_port)
 	env.body_case = NETDP__ENVELOPE__BODY_TSI_CLOSED;
 	env.tsi_closed = &closed;
 	if (rpc_event(control->rpc, &env, NULL, 0) < 0)
-		control_event_dropped(control);
+		control_count_dropped(control);
 }
 
 static bool on_proxies(void *arg)

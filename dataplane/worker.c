@@ -171,6 +171,23 @@ static void on_refused(
 	w->events.refused(w->events.arg, proto, dst, by, count);
 }
 
+static void on_vsock_changed(
+	void *arg, enum vsock_kind kind, bool up, const char *text, bool refused)
+{
+	struct worker *w = arg;
+
+	if (w->events.vsock_changed)
+		w->events.vsock_changed(w->events.arg, kind, up, text, refused);
+}
+
+static void on_vsock_session(void *arg)
+{
+	struct worker *w = arg;
+
+	if (w->events.vsock_session)
+		w->events.vsock_session(w->events.arg);
+}
+
 static bool on_env_get(void *arg)
 {
 	struct worker *w = arg;
@@ -263,7 +280,13 @@ static bool make_vsock(struct worker *w)
 		.dns = w->dns,
 		.net = &w->config.net,
 	};
-	struct vsock_events events = {.arg = w, .env_get = on_env_get, .tsi = w->events.tsi};
+	struct vsock_events events = {
+		.arg = w,
+		.env_get = on_env_get,
+		.changed = on_vsock_changed,
+		.session = on_vsock_session,
+		.tsi = w->events.tsi,
+	};
 
 	w->vsock = vsock_new(&parts, &events);
 	return w->vsock != NULL;
@@ -343,6 +366,7 @@ int worker_configure(struct worker *w, const struct worker_config *config, int f
 		w->config.net.guest_mac = broadcast;
 	link_set_memory(w->link, w->memory);
 	tcp_set_memory(w->tcp, w->memory, reset_flows);
+	vsock_set_memory(w->vsock, w->memory, reset_flows);
 	w->configured = true;
 	return 0;
 }
@@ -425,6 +449,21 @@ int worker_vsock_set(struct worker *w, enum vsock_kind kind, int fd, bool listen
 struct tsi *worker_tsi(const struct worker *w)
 {
 	return vsock_tsi(w->vsock);
+}
+
+int worker_vsock_resume(struct worker *w, const struct vhost_session *session, struct error *err)
+{
+	int rc = vsock_resume(w->vsock, session);
+
+	if (rc < 0)
+		return error_set(err, 400, "vsock", "vm %s: the VMM's session cannot go on: %s",
+			w->config.vm, errno_text(rc));
+	return 0;
+}
+
+const struct vsock *worker_vsock(const struct worker *w)
+{
+	return w->vsock;
 }
 
 void worker_env_answer(struct worker *w, const void *document, size_t len)

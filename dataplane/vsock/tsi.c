@@ -583,7 +583,7 @@ void tsi_free(struct tsi *tsi)
 	tsi_reset(tsi);
 	timer_disarm(wheel, &tsi->tell);
 	timer_disarm(wheel, &tsi->ask_timer);
-	timer_disarm(wheel, &tsi->accept_timer);
+	accept_group_close(&tsi->accepting);
 	loop_cancel(tsi->parts.loop, &tsi->ask_task);
 	free(tsi->buf);
 	free(tsi);

@@ -32,7 +32,6 @@
 #define TSI_STREAM_PORT 620u
 #define TSI_LISTENERS_MAX 256u
 #define TSI_PROXIES_MAX 4096u
-#define TSI_ACCEPTING_MAX 256u /* clients that the guest has not answered yet */
 
 /* ms */
 #define TSI_CONNECT_MS 10000 /* then -ETIMEDOUT */

@@ -11,6 +11,7 @@
 #define DATAPLANE_VSOCK_TSI_INTERNAL_H
 
 #include "common/siphash.h"
+#include "dataplane/acceptor.h"
 #include "dataplane/stack/udp_peers.h"
 #include "dataplane/vsock/tsi.h"
 #include "dataplane/vsock/tsi_message.h"
@@ -87,9 +88,8 @@ struct tsi {
 	uint32_t asked[TSI_ASKS_MAX]; /* svm_ports */
 	size_t n_asked;
 	struct task ask_task;
-	struct timer ask_timer;    /* netctld was away */
-	struct timer accept_timer; /* out of descriptors */
-	size_t accepting;
+	struct timer ask_timer; /* netctld was away */
+	struct accept_group accepting;
 	struct client *clients[TSI_BUCKETS]; /* by svm_port and host port */
 	struct clients gone;                 /* oldest first */
 	size_t n_gone;

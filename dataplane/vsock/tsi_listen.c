@@ -15,23 +15,18 @@
  * one, -EADDRNOTAVAIL: then the guest listens in its own stack alone.
  *
  * Accepting. The guest is asked as soon as a client is accepted; one that refuses resets the client.
- * It pauses while TSI_ACCEPTING_MAX of ours are under way, and for a moment when descriptors run
- * out; clients then wait in the kernel's backlog. Clients that come by tsi_open() are counted by
- * whoever accepted them.
+ * So many are under way at a time as acceptor.h allows. Clients that come by tsi_open() are counted
+ * by whoever accepted them.
  */
 #include "dataplane/vsock/tsi_internal.h"
 
-#include "common/os.h"
 #include "common/tcp_socket.h"
 
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #define ASK_AGAIN_MS 100
-#define ACCEPT_EACH 64 /* a turn */
-#define ACCEPT_PAUSE_MS 100
 
 enum stage { WANTED, ASKED, LISTENING };
 
@@ -47,11 +42,9 @@ struct listener {
 	struct tsi_sock *sock;
 	struct tsi_listener spec;
 	enum stage stage;
-	struct timer deadline;  /* of the question */
-	struct waiter *waiters; /* not LISTENING */
-	int fd;                 /* LISTENING */
-	struct event ready;
-	bool paused;
+	struct timer deadline;    /* of the question */
+	struct waiter *waiters;   /* not LISTENING */
+	struct acceptor acceptor; /* LISTENING */
 };
 
 /* A client of a listener: who it is, for as long as the guest may ask. */
@@ -73,57 +66,21 @@ static struct timer_wheel *wheel(const struct tsi *tsi)
 	return loop_wheel(tsi->parts.loop);
 }
 
+static void forget_question(struct listener *l)
+{
+	timer_disarm(wheel(l->tsi), &l->deadline);
+	if (l->stage != LISTENING)
+		l->tsi->n_asking--;
+}
+
 /* ---- accepting ---- */
-
-static void pause_accept(struct listener *l)
-{
-	if (l->stage != LISTENING || l->paused)
-		return;
-	event_del(&l->ready);
-	l->paused = true;
-}
-
-static void resume_accept(struct tsi *tsi)
-{
-	struct listener *l;
-
-	if (tsi->accepting >= TSI_ACCEPTING_MAX || timer_armed(&tsi->accept_timer))
-		return;
-	TAILQ_FOREACH(l, &tsi->listeners, entry) {
-		if (l->paused && event_add(&l->ready, NULL) == 0)
-			l->paused = false;
-	}
-}
-
-static void on_accept_timer(struct timer *timer)
-{
-	resume_accept((struct tsi *)((char *)timer - offsetof(struct tsi, accept_timer)));
-}
-
-static void out_of_fds(struct tsi *tsi)
-{
-	struct listener *l;
-
-	counter_inc(tsi->parts.counters, COUNTER_TSI_NO_FDS);
-	TAILQ_FOREACH(l, &tsi->listeners, entry)
-		pause_accept(l);
-	timer_arm(wheel(tsi), &tsi->accept_timer, ACCEPT_PAUSE_MS);
-}
-
-/* The last EGRESS_RESERVED_FDS descriptors are for other things than flows. */
-static bool eats_reserve(int fd)
-{
-	struct rlimit limit;
-
-	return getrlimit(RLIMIT_NOFILE, &limit) == 0 &&
-		(rlim_t)fd + EGRESS_RESERVED_FDS >= limit.rlim_cur;
-}
 
 static int open_client(struct listener *l, const struct vsock_host *host,
 	const struct endpoint *peer, const struct vsock_conn_events *events, bool counted);
 
-static void accepted(struct listener *l, int fd, const struct sockaddr *sa, socklen_t len)
+static void on_accepted(void *arg, int fd, const struct sockaddr *sa, socklen_t len)
 {
+	struct listener *l = arg;
 	struct vsock_host host = {.fd = fd, .tcp = true};
 	struct endpoint peer;
 
@@ -134,35 +91,18 @@ static void accepted(struct listener *l, int fd, const struct sockaddr *sa, sock
 		counter_inc(l->tsi->parts.counters, COUNTER_TSI_ACCEPTED);
 }
 
-static void on_acceptable(evutil_socket_t fd, short what, void *arg)
+/* Owns fd, also on failure. */
+static int start_accepting(struct listener *l, int fd)
 {
-	struct listener *l = arg;
+	int err;
 
-	(void)what;
-	for (int i = 0; i < ACCEPT_EACH; i++) {
-		struct sockaddr_storage ss = {0};
-		socklen_t len = sizeof(ss);
-		int client;
-
-		if (l->tsi->accepting >= TSI_ACCEPTING_MAX) {
-			pause_accept(l);
-			return;
-		}
-		client = os_accept((int)fd, (struct sockaddr *)&ss, &len);
-		if (client >= 0 && eats_reserve(client)) {
-			close(client);
-			client = -EMFILE;
-		}
-		if (client == -EMFILE || client == -ENFILE || client == -ENOBUFS ||
-			client == -ENOMEM) {
-			out_of_fds(l->tsi);
-			return;
-		}
-		if (client == -EAGAIN)
-			return;
-		if (client >= 0)
-			accepted(l, client, (struct sockaddr *)&ss, len);
-	}
+	l->acceptor = (struct acceptor){.arg = l, .client = on_accepted};
+	err = acceptor_start(&l->acceptor, &l->tsi->accepting, fd);
+	if (err < 0)
+		return err;
+	forget_question(l);
+	l->stage = LISTENING;
+	return 0;
 }
 
 /* ---- clients ---- */
@@ -197,8 +137,7 @@ static void not_under_way(struct client *client)
 	if (!client->counted)
 		return;
 	client->counted = false;
-	client->tsi->accepting--;
-	resume_accept(client->tsi);
+	accept_group_leave(&client->tsi->accepting);
 }
 
 static void on_opened(void *arg, struct vsock_conn *conn)
@@ -298,7 +237,8 @@ static int open_client(struct listener *l, const struct vsock_host *host,
 		return err;
 	}
 	client->counted = counted;
-	tsi->accepting += counted;
+	if (counted)
+		accept_group_enter(&tsi->accepting);
 	return 0;
 }
 
@@ -315,24 +255,14 @@ static void answer_waiters(struct listener *l, int err)
 	}
 }
 
-static void forget_question(struct listener *l)
-{
-	timer_disarm(wheel(l->tsi), &l->deadline);
-	if (l->stage != LISTENING)
-		l->tsi->n_asking--;
-}
-
 /* Without the guest's socket, which is the caller's to go on with. */
 static void listener_free(struct listener *l)
 {
 	struct tsi *tsi = l->tsi;
 
 	forget_question(l);
-	if (l->stage == LISTENING) {
-		if (!l->paused)
-			event_del(&l->ready);
-		close(l->fd);
-	}
+	if (l->stage == LISTENING)
+		acceptor_stop(&l->acceptor);
 	TAILQ_REMOVE(&tsi->listeners, l, entry);
 	tsi->n_listeners--;
 	l->sock->listener = NULL;
@@ -390,7 +320,6 @@ static struct listener *listener_new(struct tsi_sock *sock, const struct tsi_lis
 	l->sock = sock;
 	l->spec = *spec;
 	l->stage = WANTED;
-	l->fd = -1;
 	l->deadline.fire = on_deadline;
 	TAILQ_INSERT_TAIL(&tsi->listeners, l, entry);
 	tsi->n_listeners++;
@@ -398,30 +327,6 @@ static struct listener *listener_new(struct tsi_sock *sock, const struct tsi_lis
 	sock->listener = l;
 	sock->state = TSI_LISTENING;
 	return l;
-}
-
-/* Owns fd, also on failure. */
-static int start_accepting(struct listener *l, int fd)
-{
-	int listening = 0;
-	socklen_t len = sizeof(listening);
-
-	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) < 0 || !listening ||
-		os_set_nonblock(fd, true) < 0) {
-		close(fd);
-		return -EINVAL;
-	}
-	event_assign(&l->ready, loop_base(l->tsi->parts.loop), fd, EV_READ | EV_PERSIST,
-		on_acceptable, l);
-	event_priority_set(&l->ready, LOOP_DATA);
-	if (event_add(&l->ready, NULL) < 0) {
-		close(fd);
-		return -ENOMEM;
-	}
-	forget_question(l);
-	l->fd = fd;
-	l->stage = LISTENING;
-	return 0;
 }
 
 /* ---- asking netctld ---- */
@@ -700,7 +605,7 @@ const struct tsi_listener *tsi_listener_at(const struct tsi *tsi, size_t index, 
 	TAILQ_FOREACH(l, &tsi->listeners, entry) {
 		if (l->stage != LISTENING || index--)
 			continue;
-		*fd = l->fd;
+		*fd = l->acceptor.fd;
 		return &l->spec;
 	}
 	return NULL;
@@ -727,5 +632,6 @@ void tsi_listen_init(struct tsi *tsi)
 	TAILQ_INIT(&tsi->gone);
 	tsi->ask_task.run = ask_task;
 	tsi->ask_timer.fire = on_ask_timer;
-	tsi->accept_timer.fire = on_accept_timer;
+	accept_group_init(
+		&tsi->accepting, tsi->parts.loop, tsi->parts.counters, COUNTER_TSI_NO_FDS);
 }
