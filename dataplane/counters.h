@@ -102,6 +102,14 @@
 	X(VSOCK_CREDIT_OVERRUNS, "vsock.credit_overruns")                                          \
 	X(VSOCK_TIMEOUTS, "vsock.timeouts")                                                        \
 	X(VSOCK_BOUNDS, "vsock.bounds")                                                            \
+	X(VSOCK_DIALS, "vsock.dials")                                                              \
+	X(VSOCK_DIALS_FAILED, "vsock.dials_failed")                                                \
+	X(VSOCK_HOST_CLIENTS, "vsock.host_clients")                                                \
+	X(VSOCK_FORWARDED, "vsock.forwarded")                                                      \
+	X(VSOCK_BAD_LINES, "vsock.bad_lines")                                                      \
+	X(VSOCK_NO_FDS, "vsock.no_fds")                                                            \
+	X(VSOCK_RELAYS, "vsock.relays")                                                            \
+	X(VSOCK_RELAYED_BYTES, "vsock.relayed_bytes")                                              \
 	X(VSOCK_ENV_READS, "vsock.env_reads")                                                      \
 	/* TSI */                                                                                  \
 	X(TSI_REQUESTS, "tsi.requests")                                                            \
@@ -124,6 +132,9 @@
 	X(TSI_STRANGERS, "tsi.strangers")                                                          \
 	X(TSI_TOO_LONG, "tsi.too_long")                                                            \
 	X(TSI_DROPPED, "tsi.dropped")                                                              \
+	/* attached sockets */                                                                     \
+	X(ATTACH_ACCEPTED, "attach.accepted")                                                      \
+	X(ATTACH_REFUSED, "attach.refused")                                                        \
 	/* control */                                                                              \
 	X(EVENTS_DROPPED, "control.events_dropped")
 

@@ -66,6 +66,8 @@ void vsock_mux_set_memory(struct vsock_mux *mux, struct flow_memory *memory, boo
 void vsock_mux_forget(struct vsock_mux *mux);
 /* Another guest may come next: every connection ends, the host's sides abruptly. */
 void vsock_mux_reset(struct vsock_mux *mux);
+/* Every connection is reset on both sides, the guest told of as many as there is room for now. */
+void vsock_mux_shutdown(struct vsock_mux *mux);
 
 /* Whether a packet may be handed in; after a no, ops->resume() comes. */
 bool vsock_mux_ready(struct vsock_mux *mux);
