@@ -212,6 +212,7 @@ static void update_orphan(struct control *control)
 		if (worker_forward_delete(control->worker, id, &err) < 0)
 			break;
 	}
+	vsock_close_listeners(worker_vsock(control->worker));
 	evtimer_add(control->orphan, &tv);
 }
 
@@ -271,6 +272,7 @@ static const struct rpc_ops netctld_ops = {
 static void connect_netctld(struct control *control, int fd)
 {
 	rpc_free(control->rpc);
+	control->connection++;
 	control->greeted = false;
 	control->rpc = rpc_new(control->base, fd, "worker", NULL, &netctld_ops, control);
 	update_orphan(control);
@@ -409,7 +411,9 @@ static int start(struct control *control, const struct control_options *options)
 		.refused = on_refused,
 		.vsock_changed = control_vsock_changed,
 		.vsock_session = control_vsock_session,
+		.vsock_dial = control_vsock_dial,
 		.env_get = on_env_get,
+		.tsi = control_tsi_events(control),
 	};
 
 	control->worker = worker_new(&control->worker_events);
@@ -436,7 +440,10 @@ static int start(struct control *control, const struct control_options *options)
 static void clean_up(struct control *control)
 {
 	rpc_free(control->rpc);
+	control->rpc = NULL; /* the worker's end has answers for it */
 	rpc_free(control->lifeline);
+	control->rpc = control->lifeline =
+		NULL; /* what the worker has to say at its end is for nobody */
 	for (int i = 0; i < 2; i++) {
 		if (control->signals[i])
 			event_free(control->signals[i]);
