@@ -222,6 +222,7 @@ void vm_worker_configure(struct vm *vm, struct worker_client *client)
 	vm->flows_dead = false;
 	vm_link_push(vm, NULL);
 	vm_vsock_push(vm, NULL);
+	vm_vhost_push(vm);
 	vm_tsi_push(vm, NULL);
 	TAILQ_FOREACH(forward, &vm->forwards, next)
 		vm_forward_push(vm, forward, NULL);
@@ -384,6 +385,11 @@ static void on_vsock_changed(void *arg, const struct worker_vsock_event *event)
 	vm_vsock_changed(arg, event);
 }
 
+static void on_vhost_session(void *arg, struct worker_vhost_session *session)
+{
+	vm_vhost_keep(arg, session);
+}
+
 static void on_tsi_closed(void *arg, uint32_t svm_port)
 {
 	vm_tsi_close(arg, svm_port);
@@ -427,5 +433,6 @@ const struct supervised_ops vm_worker_ops = {
 			.tsi_closed = on_tsi_closed,
 			.tsi_proxies = on_tsi_proxies,
 			.vsock_changed = on_vsock_changed,
+			.vhost_session = on_vhost_session,
 		},
 };
