@@ -37,6 +37,7 @@ struct vsock_mux {
 	uint32_t next_port;
 	bool full, data_full; /* no room in the transport: vsock_mux_room() will come */
 	bool refused;         /* vsock_mux_ready() said no */
+	bool held;
 };
 
 /* ---- ports to connections ---- */
@@ -192,7 +193,7 @@ static void mux_task(struct task *task)
 		(struct vsock_mux *)((char *)task - offsetof(struct vsock_mux, task));
 	int turns = 0;
 
-	if (!mux->ops)
+	if (!mux->ops || mux->held)
 		return;
 	mux->moved = 0;
 	while (turns < TURNS && mux->moved < TURN_BYTES) {
@@ -238,9 +239,8 @@ void vsock_mux_room(struct vsock_mux *mux)
 
 /* ---- from the guest ---- */
 
-void vsock_mux_spilled(struct vsock_mux *mux, ptrdiff_t bytes)
+static void resume(struct vsock_mux *mux)
 {
-	mux->spilled += (size_t)bytes;
 	if (!mux->refused || !vsock_mux_ready(mux))
 		return;
 	mux->refused = false;
@@ -248,9 +248,15 @@ void vsock_mux_spilled(struct vsock_mux *mux, ptrdiff_t bytes)
 		mux->ops->resume(mux->transport);
 }
 
+void vsock_mux_spilled(struct vsock_mux *mux, ptrdiff_t bytes)
+{
+	mux->spilled += (size_t)bytes;
+	resume(mux);
+}
+
 bool vsock_mux_ready(struct vsock_mux *mux)
 {
-	if (mux->spilled + VSOCK_PAYLOAD_MAX <= VSOCK_SPILL_MAX)
+	if (!mux->held && mux->spilled + VSOCK_PAYLOAD_MAX <= VSOCK_SPILL_MAX)
 		return true;
 	mux->refused = true;
 	return false;
@@ -398,6 +404,17 @@ size_t vsock_mux_count(const struct vsock_mux *mux)
 	return mux->count;
 }
 
+void vsock_mux_busy(const struct vsock_mux *mux, struct busy *busy)
+{
+	const struct vsock_conn *conn;
+
+	TAILQ_FOREACH(conn, &mux->all, all) {
+		busy->pending += conn->state == VSOCK_WAITING || conn->state == VSOCK_CONNECTING;
+		busy->live += conn->state == VSOCK_OPEN || conn->state == VSOCK_DRAINING;
+		busy->queued += conn->state == VSOCK_DEAD || conn->spill_len;
+	}
+}
+
 /* ---- life ---- */
 
 void vsock_mux_reset(struct vsock_mux *mux)
@@ -408,6 +425,19 @@ void vsock_mux_reset(struct vsock_mux *mux)
 		vsock_conn_free(conn);
 	loop_cancel(mux->loop, &mux->task);
 	mux->full = mux->data_full = false;
+}
+
+void vsock_mux_hold(struct vsock_mux *mux)
+{
+	mux->held = true;
+	vsock_mux_reset(mux);
+}
+
+void vsock_mux_release(struct vsock_mux *mux)
+{
+	mux->held = false;
+	resume(mux);
+	vsock_mux_room(mux);
 }
 
 void vsock_mux_attach(

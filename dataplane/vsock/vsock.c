@@ -77,6 +77,28 @@ int vsock_set(struct vsock *vsock, enum vsock_kind kind, int fd, bool listener, 
 	return vsock_stream_attach(vsock->stream, fd, listener, guest_cid);
 }
 
+void vsock_reset_begin(struct vsock *vsock)
+{
+	vsock_mux_hold(vsock->mux);
+}
+
+void vsock_reset_end(struct vsock *vsock)
+{
+	vsock_stream_reset(vsock->stream);
+	vsock_mux_release(vsock->mux);
+}
+
+void vsock_busy(const struct vsock *vsock, struct busy *busy)
+{
+	vsock_mux_busy(vsock->mux, busy);
+	busy->queued += (uint32_t)vsock_stream_queued(vsock->stream);
+}
+
+size_t vsock_count(const struct vsock *vsock)
+{
+	return vsock_mux_count(vsock->mux);
+}
+
 void vsock_env_arrived(struct vsock *vsock, const void *document, size_t len)
 {
 	vsock_env_answer(vsock->env, document, len);
