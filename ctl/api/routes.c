@@ -21,6 +21,7 @@ const struct api_route api_routes[] = {
 	{"GET", "/v1/vms/{vm}", api_vm_get, false},
 	{"PATCH", "/v1/vms/{vm}", api_vm_patch, true},
 	{"DELETE", "/v1/vms/{vm}", api_vm_delete, false},
+	{"POST", "/v1/vms/{vm}/reset", api_vm_reset, false},
 	{"GET", "/v1/vms/{vm}/forwards", api_forwards_get, false},
 	{"POST", "/v1/vms/{vm}/forwards", api_forwards_post, true},
 	{"GET", "/v1/vms/{vm}/forwards/{id}", api_forward_get, false},

@@ -25,6 +25,7 @@ void api_vms_get(struct api_request *request);
 void api_vms_post(struct api_request *request);
 void api_vm_get(struct api_request *request);
 void api_vm_patch(struct api_request *request);
+void api_vm_reset(struct api_request *request);
 void api_vm_delete(struct api_request *request);
 void api_forwards_get(struct api_request *request);
 void api_forwards_post(struct api_request *request);
