@@ -26,7 +26,12 @@ static size_t leniency(const char *text, size_t len)
 
 struct json_object *json_read(const char *text, size_t len, struct error *err)
 {
-	struct json_tokener *tokener = json_tokener_new_ex(MAX_DEPTH);
+	return json_read_deeper(text, len, 0, err);
+}
+
+struct json_object *json_read_deeper(const char *text, size_t len, int deeper, struct error *err)
+{
+	struct json_tokener *tokener = json_tokener_new_ex(MAX_DEPTH + deeper);
 	struct json_object *doc;
 	enum json_tokener_error why;
 	size_t end;
