@@ -45,7 +45,7 @@
 #define RECORD_VERSION 1
 #define RECORD_MAX (1u << 20) /* bytes of a file: what the API takes in one piece */
 #define RECORD_TTL_MAX_MS (7ll * 86400 * 1000) /* of a name */
-#define RECORD_TIME_MAX_MS 253402300799999 /* the end of the year 9999 */
+#define RECORD_TIME_MAX_MS 253402300799999     /* the end of the year 9999 */
 #define RECORD_NAMES_MAX 4096
 #define RECORD_ID_LEN 17
 #define RECORD_SHA256_LEN 65

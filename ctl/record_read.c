@@ -13,8 +13,8 @@
 
 /* ---- small things ---- */
 
-static int need_string(struct json_object *doc, const char *path, const char *key,
-	const char **out, struct error *err)
+static int need_string(struct json_object *doc, const char *path, const char *key, const char **out,
+	struct error *err)
 {
 	int got = json_get_string(doc, path, key, out, err);
 
@@ -367,8 +367,8 @@ static int relative(char *path, bool handed, const char *field, struct error *er
 	return 0;
 }
 
-static int read_forward(struct json_object *item, const char *path, struct record_forward *out,
-	struct error *err)
+static int read_forward(
+	struct json_object *item, const char *path, struct record_forward *out, struct error *err)
 {
 	struct json_object *doc = absolute(item, "listen", &out->below);
 	int status = forward_spec_read(doc, path, true, &out->spec, err);

@@ -16,8 +16,8 @@
 static void shorten(const struct vm *vm, struct json_object *where, const char *path)
 {
 	char below[VM_PATH_LEN + VM_NAME_MAX + 16];
-	size_t n = (size_t)snprintf(below, sizeof(below), "%s/vms/%s/", vm->vms->runtime_dir,
-		vm->config.name);
+	size_t n = (size_t)snprintf(
+		below, sizeof(below), "%s/vms/%s/", vm->vms->runtime_dir, vm->config.name);
 
 	if (strncmp(path, below, n) == 0 && path[n])
 		json_put_string(where, "unix", path + n);

@@ -106,8 +106,7 @@ static int keep(struct vms *vms, const struct record *record, struct error *err)
 	if (status < 0)
 		return -1;
 	if (*found.sha256 && strcmp(found.sha256, record->sha256) != 0)
-		return error_set(
-			err, 409, NULL, "snapshot %s is another one already", record->id);
+		return error_set(err, 409, NULL, "snapshot %s is another one already", record->id);
 	if (*found.sha256)
 		return 1;
 	if (check_room(vms, record, err) < 0)
@@ -264,9 +263,8 @@ static void on_busy(void *arg, const struct vm_busy *busy)
 			creation->vm);
 		refuse(creation, &err, NULL);
 	} else if (creation->require_idle && !vm_is_idle(busy)) {
-		error_set(&err, 409, NULL,
-			"VM %s is not idle: %u pending, %u live, %u queued", creation->vm,
-			busy->pending, busy->live, busy->queued);
+		error_set(&err, 409, NULL, "VM %s is not idle: %u pending, %u live, %u queued",
+			creation->vm, busy->pending, busy->live, busy->queued);
 		refuse(creation, &err, busy);
 	} else {
 		take(creation, vm);

@@ -22,11 +22,12 @@
 #define SNAPSHOTS_BYTES_MAX (64u << 20)
 
 /* The snapshot's document, or NULL with why not; busy, where that is why. */
-typedef void snapshot_fn(void *arg, struct json_object *doc, const struct error *err,
-	const struct vm_busy *busy);
+typedef void snapshot_fn(
+	void *arg, struct json_object *doc, const struct error *err, const struct vm_busy *busy);
 
 /* Takes a record of the VM; name may be "". done may be called from inside. */
-void snapshot_create(struct vm *vm, const char *name, bool require_idle, snapshot_fn *done, void *arg);
+void snapshot_create(
+	struct vm *vm, const char *name, bool require_idle, snapshot_fn *done, void *arg);
 /* Keeps a file that was exported. is_new is false where it was kept already. Its document, or NULL. */
 struct json_object *snapshot_import(
 	struct vms *vms, const char *text, size_t len, bool *is_new, struct error *err);
@@ -41,9 +42,9 @@ struct json_object *snapshot_json(const struct record *record);
 /*
  * Brings a VM to what a record says: all of it, or, after -1, nothing has changed and err names what is
  * in the way. missing becomes an array of the names of the record's secrets that the VM has not; with
- * require_secrets that is an error. wait is done when the worker has it all. See snapshot_restore.c.
+ * require_secrets that is an error. Parts of the record are taken: it is of no more use. wait is done when the worker has it all. See snapshot_restore.c.
  */
-int snapshot_restore(struct vm *vm, const struct record *record, bool require_secrets,
+int snapshot_restore(struct vm *vm, struct record *record, bool require_secrets,
 	struct json_object **missing, struct completion *wait, struct error *err);
 
 #endif

@@ -26,12 +26,14 @@
 
 #define TSI_LISTENERS_MAX 256 /* a VM */
 #define TSI_PROXIES_MAX 4096
+#define TSI_EVENTS_A_SECOND 16
 #define TSI_INET 2 /* Linux's numbers, as the wire has them */
 #define TSI_INET6 10
 #define TSI_STREAM 1
 
 struct completion;
 struct vm;
+struct worker_tsi;
 
 struct tsi_listener {
 	TAILQ_ENTRY(tsi_listener) next; /* oldest first */
@@ -57,6 +59,7 @@ struct vm_tsi {
 	size_t n;
 	struct tsi_proxy *proxies; /* NULL while there are none */
 	size_t n_proxies;
+	unsigned told, untold; /* listener events of this second */
 };
 
 void vm_tsi_init(struct vm *vm);
@@ -74,8 +77,15 @@ void vm_tsi_close(struct vm *vm, uint32_t svm_port);
 /* Copies the list in place of the one we had; 0 or -ENOMEM. */
 int vm_tsi_proxies(struct vm *vm, const struct tsi_proxy *proxies, size_t n);
 
+/* Each second: tells of the events that were too many. */
+void vm_tsi_tick(struct vm *vm);
+
+/* worker_client_events.tsi_listen; arg is the struct vm. */
+int vm_tsi_listen(void *arg, const struct tsi_listener *asked, struct endpoint *host);
 /* All of it to the worker (TsiRestore). */
 void vm_tsi_push(struct vm *vm, struct completion *wait);
+/* What an adopted worker has, in place of all that we knew. */
+void vm_tsi_adopt(struct vm *vm, struct worker_tsi *theirs);
 
 /* The listeners as the API shows them, an array. */
 struct json_object *vm_tsi_json(const struct vm *vm);

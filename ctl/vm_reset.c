@@ -36,8 +36,7 @@ static void on_stats(void *arg, int code, const char *text, const struct worker_
 
 	(void)text;
 	if (!code)
-		busy = (struct vm_busy){
-			stats->busy_pending, stats->busy_live, stats->busy_queued};
+		busy = (struct vm_busy){stats->busy_pending, stats->busy_live, stats->busy_queued};
 	call->done(call->arg, code ? NULL : &busy);
 	free(call);
 }
@@ -143,8 +142,7 @@ void vm_reset_worker(struct vm *vm, struct completion *wait)
 	free(names);
 }
 
-/* What the old life has left to tell is told before it ends. */
-static void last_events(struct vm *vm)
+void vm_last_events(struct vm *vm)
 {
 	struct json_object *data;
 
@@ -152,12 +150,13 @@ static void last_events(struct vm *vm)
 		vm_event(vm, "flow.refused", data);
 }
 
-void vm_forget_life(struct vm *vm)
+static void forget_life(struct vm *vm)
 {
-	last_events(vm);
+	vm_last_events(vm);
 	vm->mac_known = vm->has_lease = false;
 	vm->guest_dirty = vm->lease_new = false;
 	vm->n_names = vm->names_at = 0;
+	vm_tsi_clear(vm);
 }
 
 int vm_can_reset(const struct vm *vm, struct error *err)
@@ -175,7 +174,7 @@ int vm_reset(struct vm *vm, struct completion *wait, struct error *err)
 	if (!vm->ephemeral &&
 		store_vm_set_guest(vm->vms->store, vm->config.name, NULL, NULL, err) < 0)
 		return -1;
-	vm_forget_life(vm);
+	forget_life(vm);
 	vm_event(vm, "vm.reset", NULL);
 	vm_reset_worker(vm, wait);
 	return 0;

@@ -42,6 +42,13 @@ void api_env_patch(struct api_request *request);
 void api_secrets_get(struct api_request *request);
 void api_secret_put(struct api_request *request);
 void api_secret_delete(struct api_request *request);
+void api_snapshots_get(struct api_request *request);
+void api_snapshots_post(struct api_request *request);
+void api_snapshot_get(struct api_request *request);
+void api_snapshot_export(struct api_request *request);
+void api_snapshot_delete(struct api_request *request);
+void api_vm_snapshots_post(struct api_request *request);
+void api_vm_restore(struct api_request *request);
 void api_stats_get(struct api_request *request);
 void api_flows_get(struct api_request *request);
 

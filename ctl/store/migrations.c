@@ -46,7 +46,14 @@ static const char *const steps[] = {
 	" sealed BLOB NOT NULL,"
 	" PRIMARY KEY (vm, name)"
 	") STRICT;",
-	/* snapshots: they outlive their VM, so nothing refers to it */
+	/* 2 → 3 */
+	"CREATE TABLE maps ("
+	" vm TEXT NOT NULL REFERENCES vms(name) ON DELETE CASCADE,"
+	" port INTEGER NOT NULL,"
+	" spec TEXT NOT NULL,"
+	" PRIMARY KEY (vm, port)"
+	") STRICT, WITHOUT ROWID;",
+	/* 3 → 4: snapshots outlive their VM, so nothing refers to it */
 	"CREATE TABLE snapshots ("
 	" id TEXT PRIMARY KEY,"
 	" vm TEXT NOT NULL,"

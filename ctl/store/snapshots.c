@@ -49,8 +49,8 @@ int store_snapshots(
 		each, arg, err);
 }
 
-int store_snapshot(struct store *store, const char *id, store_snapshot_fn *each, void *arg,
-	struct error *err)
+int store_snapshot(
+	struct store *store, const char *id, store_snapshot_fn *each, void *arg, struct error *err)
 {
 	return each_row(store,
 		database_prepare(store, err,
