@@ -47,6 +47,7 @@ void api_snapshots_post(struct api_request *request);
 void api_snapshot_get(struct api_request *request);
 void api_snapshot_export(struct api_request *request);
 void api_snapshot_delete(struct api_request *request);
+void api_vm_snapshots_get(struct api_request *request);
 void api_vm_snapshots_post(struct api_request *request);
 void api_vm_restore(struct api_request *request);
 void api_stats_get(struct api_request *request);

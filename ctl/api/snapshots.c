@@ -57,16 +57,26 @@ void api_vm_snapshots_post(struct api_request *request)
 		snapshot_create(vm, name, require_idle, on_created, request);
 }
 
-void api_snapshots_get(struct api_request *request)
+static void list(struct api_request *request, const char *vm)
 {
 	struct error err;
-	struct json_object *doc = snapshot_list(
-		&request->daemon->vms, api_query(request, "vm"), &err);
+	struct json_object *doc = snapshot_list(&request->daemon->vms, vm, &err);
 
 	if (doc)
 		api_reply(request, 200, doc);
 	else
 		api_problem(request, &err);
+}
+
+/* Of a VM of this name, which may be gone. */
+void api_vm_snapshots_get(struct api_request *request)
+{
+	list(request, request->parts[0]);
+}
+
+void api_snapshots_get(struct api_request *request)
+{
+	list(request, NULL);
 }
 
 void api_snapshots_post(struct api_request *request)
