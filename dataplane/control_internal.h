@@ -14,10 +14,12 @@
 
 /* An event that waits for a netctld. */
 struct control_event {
-	bool link; /* a LinkChanged, else a FlowRefused */
+	bool link;  /* a LinkChanged, */
+	bool vsock; /* a VsockChanged, else a FlowRefused */
 	bool up;
 	bool refused;
 	enum link_kind kind;
+	enum vsock_kind vsock_kind;
 	char text[128];
 	uint8_t proto;
 	struct endpoint dst;
@@ -69,6 +71,21 @@ bool request_restore_names(const struct request *r, const Netdp__NamesSeen *msg)
 
 /* control_reset.c */
 void control_reset(const struct request *r);
+
+/* ---- control.c: events ---- */
+
+bool control_can_send(const struct control *control);
+void control_count_dropped(struct control *control);
+/* Sends it now, or to the next netctld. */
+void control_event(struct control *control, const struct control_event *event);
+
+/* control_vhost.c */
+void control_vsock_changed(
+	void *arg, enum vsock_kind kind, bool up, const char *text, bool refused);
+void control_vsock_put(
+	const struct control_event *event, Netdp__VsockChanged *msg, Netdp__Envelope *env);
+void control_vsock_session(void *arg); /* tells it as it is now */
+void control_vhost_resume(const struct request *r);
 
 /* control_vsock.c */
 void control_vsock_set(const struct request *r);

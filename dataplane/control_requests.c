@@ -548,6 +548,7 @@ static const struct handler {
 	{NETDP__ENVELOPE__BODY_DESCRIBE, on_describe, true},
 	{NETDP__ENVELOPE__BODY_LINK_SET, on_link_set, false},
 	{NETDP__ENVELOPE__BODY_VSOCK_SET, control_vsock_set, false},
+	{NETDP__ENVELOPE__BODY_VHOST_RESUME, control_vhost_resume, false},
 	{NETDP__ENVELOPE__BODY_FORWARD_ADD, on_forward_add, false},
 	{NETDP__ENVELOPE__BODY_FORWARD_DELETE, on_forward_delete, false},
 	{NETDP__ENVELOPE__BODY_FORWARDS_GET, on_forwards_get, true},

@@ -50,6 +50,10 @@ void api_snapshot_delete(struct api_request *request);
 void api_vm_snapshots_get(struct api_request *request);
 void api_vm_snapshots_post(struct api_request *request);
 void api_vm_restore(struct api_request *request);
+void api_maps_get(struct api_request *request);
+void api_maps_post(struct api_request *request);
+void api_map_delete(struct api_request *request);
+void api_listeners_get(struct api_request *request);
 void api_stats_get(struct api_request *request);
 void api_flows_get(struct api_request *request);
 
