@@ -212,6 +212,7 @@ static void update_orphan(struct control *control)
 		if (worker_forward_delete(control->worker, id, &err) < 0)
 			break;
 	}
+	vsock_close_listeners(worker_vsock(control->worker));
 	evtimer_add(control->orphan, &tv);
 }
 
@@ -272,6 +273,7 @@ static const struct rpc_ops netctld_ops = {
 static void connect_netctld(struct control *control, int fd)
 {
 	rpc_free(control->rpc);
+	control->connection++;
 	control->greeted = false;
 	control->reset = 0; /* was the other's */
 	control->rpc = rpc_new(control->base, fd, "worker", NULL, &netctld_ops, control);
@@ -411,6 +413,7 @@ static int start(struct control *control, const struct control_options *options)
 		.refused = on_refused,
 		.vsock_changed = control_vsock_changed,
 		.vsock_session = control_vsock_session,
+		.vsock_dial = control_vsock_dial,
 		.env_get = on_env_get,
 	};
 
@@ -438,6 +441,7 @@ static int start(struct control *control, const struct control_options *options)
 static void clean_up(struct control *control)
 {
 	rpc_free(control->rpc);
+	control->rpc = NULL; /* the worker's end has answers for it */
 	rpc_free(control->lifeline);
 	for (int i = 0; i < 2; i++) {
 		if (control->signals[i])

@@ -33,6 +33,7 @@ struct control {
 	struct worker *worker;
 	struct event_base *base;
 	struct rpc *rpc;      /* to netctld; NULL while there is none */
+	uint64_t connection;  /* its number: grows with each */
 	bool greeted;         /* netctld's Hello has come on it: events may flow */
 	struct rpc *lifeline; /* to the spawner; NULL once lost */
 	struct event *orphan; /* the end, when both have gone */
@@ -89,6 +90,14 @@ void control_vhost_resume(const struct request *r);
 
 /* control_vsock.c */
 void control_vsock_set(const struct request *r);
+void control_vsock_listen(const struct request *r);
+void control_vsock_unlisten(const struct request *r);
+void control_vsock_get(const struct request *r);
+void control_stream_attach(const struct request *r);
+bool control_vsock_dial(void *arg, unsigned question, bool vmm, uint32_t port);
+/* False: malformed, or no such port. A TCP or UDP port is *port, and *to is NOTHING. */
+bool control_read_target(const Netdp__Target *msg, struct vsock_target *to, uint16_t *port);
+void control_put_target(const struct vsock_target *to, uint16_t port, Netdp__Target *msg);
 
 /* Carries out a request and answers it. */
 void control_request(

@@ -102,7 +102,18 @@
 	X(VSOCK_CREDIT_OVERRUNS, "vsock.credit_overruns")                                          \
 	X(VSOCK_TIMEOUTS, "vsock.timeouts")                                                        \
 	X(VSOCK_BOUNDS, "vsock.bounds")                                                            \
+	X(VSOCK_DIALS, "vsock.dials")                                                              \
+	X(VSOCK_DIALS_FAILED, "vsock.dials_failed")                                                \
+	X(VSOCK_HOST_CLIENTS, "vsock.host_clients")                                                \
+	X(VSOCK_FORWARDED, "vsock.forwarded")                                                      \
+	X(VSOCK_BAD_LINES, "vsock.bad_lines")                                                      \
+	X(VSOCK_NO_FDS, "vsock.no_fds")                                                            \
+	X(VSOCK_RELAYS, "vsock.relays")                                                            \
+	X(VSOCK_RELAYED_BYTES, "vsock.relayed_bytes")                                              \
 	X(VSOCK_ENV_READS, "vsock.env_reads")                                                      \
+	/* attached sockets */                                                                     \
+	X(ATTACH_ACCEPTED, "attach.accepted")                                                      \
+	X(ATTACH_REFUSED, "attach.refused")                                                        \
 	/* control */                                                                              \
 	X(EVENTS_DROPPED, "control.events_dropped")
 

@@ -485,6 +485,18 @@ void vsock_mux_release(struct vsock_mux *mux)
 	vsock_mux_room(mux);
 }
 
+void vsock_mux_shutdown(struct vsock_mux *mux)
+{
+	struct vsock_conn *conn, *next;
+
+	for (conn = TAILQ_FIRST(&mux->all); conn; conn = next) {
+		next = TAILQ_NEXT(conn, all);
+		vsock_conn_kill(conn);
+	}
+	while (mux->ops && next_turn(mux))
+		;
+}
+
 void vsock_mux_attach(
 	struct vsock_mux *mux, const struct vsock_transport_ops *ops, void *arg, uint64_t guest_cid)
 {

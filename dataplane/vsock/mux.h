@@ -57,6 +57,8 @@ void vsock_mux_set_memory(struct vsock_mux *mux, struct flow_memory *memory, boo
 void vsock_mux_forget(struct vsock_mux *mux);
 /* Another guest may come next: every connection ends, the host's sides abruptly. */
 void vsock_mux_reset(struct vsock_mux *mux);
+/* Every connection is reset on both sides, the guest told of as many as there is room for now. */
+void vsock_mux_shutdown(struct vsock_mux *mux);
 
 /* The same, and until release nothing is taken from the guest and nothing is sent to it. */
 void vsock_mux_hold(struct vsock_mux *mux);

@@ -38,5 +38,7 @@ int vsock_stream_attach(struct vsock_stream *stream, int fd, bool listener, uint
 void vsock_stream_reset(struct vsock_stream *stream);
 size_t vsock_stream_queued(const struct vsock_stream *stream); /* packets for the guest */
 bool vsock_stream_is_up(const struct vsock_stream *stream);
+int vsock_stream_listener_fd(const struct vsock_stream *stream); /* still the stream's; or -1 */
+void vsock_stream_stop_listening(struct vsock_stream *stream);   /* a VMM that is here stays */
 
 #endif

@@ -602,6 +602,16 @@ int vsock_vhost_attach(struct vsock_vhost *v, int fd, bool listener, uint64_t gu
 	return vhost_user_attach(v->server, fd, listener);
 }
 
+int vsock_vhost_listener_fd(const struct vsock_vhost *v)
+{
+	return vhost_user_listener_fd(v->server);
+}
+
+void vsock_vhost_stop_listening(struct vsock_vhost *v)
+{
+	vhost_user_stop_listening(v->server);
+}
+
 bool vsock_vhost_is_up(const struct vsock_vhost *v)
 {
 	return vhost_user_connected_fd(v->server) >= 0;
