@@ -528,7 +528,7 @@ static void discard_received(struct vsock_stream *s)
 	} while (n > 0 && total < DISCARD_MAX);
 	s->drop_next = s->have > 0;
 	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
-		lost(s);
+		lost(s, n ? strerror(errno) : "the VMM closed the connection");
 }
 
 void vsock_stream_reset(struct vsock_stream *s)
