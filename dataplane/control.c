@@ -415,6 +415,7 @@ static int start(struct control *control, const struct control_options *options)
 		.vsock_session = control_vsock_session,
 		.vsock_dial = control_vsock_dial,
 		.env_get = on_env_get,
+		.tsi = control_tsi_events(control),
 	};
 
 	control->worker = worker_new(&control->worker_events);
@@ -443,6 +444,8 @@ static void clean_up(struct control *control)
 	rpc_free(control->rpc);
 	control->rpc = NULL; /* the worker's end has answers for it */
 	rpc_free(control->lifeline);
+	control->rpc = control->lifeline =
+		NULL; /* what the worker has to say at its end is for nobody */
 	for (int i = 0; i < 2; i++) {
 		if (control->signals[i])
 			event_free(control->signals[i]);

@@ -80,6 +80,11 @@ void control_count_dropped(struct control *control);
 /* Sends it now, or to the next netctld. */
 void control_event(struct control *control, const struct control_event *event);
 
+/* control_tsi.c */
+struct tsi_events control_tsi_events(struct control *control);
+void control_tsi_get(const struct request *r);
+void control_tsi_restore(const struct request *r);
+
 /* control_vhost.c */
 void control_vsock_changed(
 	void *arg, enum vsock_kind kind, bool up, const char *text, bool refused);

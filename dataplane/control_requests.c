@@ -409,6 +409,8 @@ static void on_stats_get(const struct request *r)
 	stats.busy_pending = busy.pending;
 	stats.busy_live = busy.live;
 	stats.busy_queued = busy.queued;
+	stats.tsi_listeners = (uint32_t)tsi_listener_count(worker_tsi(r->worker));
+	stats.tsi_proxies = (uint32_t)tsi_proxy_count(worker_tsi(r->worker));
 	env.body_case = NETDP__ENVELOPE__BODY_STATS;
 	env.stats = &stats;
 	rpc_reply(r->control->rpc, r->id, &env, NULL, 0);
@@ -548,6 +550,8 @@ static const struct handler {
 	{NETDP__ENVELOPE__BODY_VSOCK_UNLISTEN, control_vsock_unlisten, false},
 	{NETDP__ENVELOPE__BODY_VSOCK_GET, control_vsock_get, true},
 	{NETDP__ENVELOPE__BODY_STREAM_ATTACH, control_stream_attach, false},
+	{NETDP__ENVELOPE__BODY_TSI_GET, control_tsi_get, true},
+	{NETDP__ENVELOPE__BODY_TSI_RESTORE, control_tsi_restore, false},
 	{NETDP__ENVELOPE__BODY_VHOST_RESUME, control_vhost_resume, false},
 	{NETDP__ENVELOPE__BODY_FORWARD_ADD, on_forward_add, false},
 	{NETDP__ENVELOPE__BODY_FORWARD_DELETE, on_forward_delete, false},

@@ -165,7 +165,10 @@ static void on_dns_answer(void *arg, const struct dns_from *from, const uint8_t 
 {
 	struct worker *w = arg;
 
-	udp_deliver(w->udp, &from->asked, &from->guest, msg, len);
+	if (from->proxy)
+		tsi_dns_answer(vsock_tsi(w->vsock), from, msg, len);
+	else
+		udp_deliver(w->udp, &from->asked, &from->guest, msg, len);
 }
 
 static void on_refused(
@@ -341,6 +344,7 @@ static bool make_vsock(struct worker *w)
 		.dial = on_vsock_dial,
 		.changed = on_vsock_changed,
 		.session = on_vsock_session,
+		.tsi = w->events.tsi,
 	};
 
 	w->vsock = vsock_new(&parts, &events);
@@ -504,6 +508,11 @@ int worker_vsock_set(struct worker *w, enum vsock_kind kind, int fd, bool listen
 	return 0;
 }
 
+struct tsi *worker_tsi(const struct worker *w)
+{
+	return vsock_tsi(w->vsock);
+}
+
 int worker_vsock_resume(struct worker *w, const struct vhost_session *session, struct error *err)
 {
 	int rc = vsock_resume(w->vsock, session);
@@ -540,6 +549,7 @@ int worker_policy_set(
 		tcp_recheck(w->tcp);
 		udp_recheck(w->udp);
 		icmp_recheck(w->icmp);
+		tsi_recheck(worker_tsi(w));
 	}
 	return 0;
 }

@@ -73,6 +73,7 @@ struct worker_events {
 	bool (*vsock_dial)(void *arg, unsigned question, bool vmm, uint32_t port);
 	/* The guest reads its env: worker_env_answer() follows, from the loop. False: nobody to ask. */
 	bool (*env_get)(void *arg);
+	struct tsi_events tsi; /* with an arg of its own */
 };
 
 struct worker;
@@ -101,6 +102,8 @@ int worker_vsock_set(struct worker *worker, enum vsock_kind kind, int fd, bool l
 int worker_vsock_resume(
 	struct worker *worker, const struct vhost_session *session, struct error *err);
 struct vsock *worker_vsock(const struct worker *worker);
+/* For what tsi.h has for netctld. */
+struct tsi *worker_tsi(const struct worker *worker);
 /* What env_get() asked for; copied. NULL: there is none to be had. */
 void worker_env_answer(struct worker *worker, const void *document, size_t len);
 

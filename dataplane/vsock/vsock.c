@@ -28,6 +28,7 @@ struct vsock {
 	struct vsock_host_socket *host_socket;
 	struct vsock_forwards *forwards;
 	struct vsock_ways ways;
+	struct tsi *tsi;
 	struct vsock_vmm_events vmm_events;
 	struct vsock_stream *stream;
 	struct vsock_vhost *vhost;
@@ -40,11 +41,35 @@ static bool on_request(void *arg, struct vsock_conn *conn)
 {
 	struct vsock *vsock = arg;
 
+	if (conn->host_port == TSI_STREAM_PORT)
+		return tsi_request(vsock->tsi, conn);
 	if (conn->host_port == VSOCK_ENV_PORT)
 		vsock_env_request(vsock->env, conn);
 	else
 		vsock_ports_request(vsock->dials, conn);
 	return true;
+}
+
+static void on_datagram(
+	void *arg, const struct vsock_packet *packet, const struct iovec *payload, unsigned pieces)
+{
+	struct vsock *vsock = arg;
+
+	tsi_datagram(vsock->tsi, packet, payload, pieces);
+}
+
+static enum vsock_turn on_send(void *arg)
+{
+	struct vsock *vsock = arg;
+
+	return tsi_send(vsock->tsi);
+}
+
+static void on_gone(void *arg)
+{
+	struct vsock *vsock = arg;
+
+	tsi_reset(vsock->tsi);
 }
 
 /* ---- what the transports tell ---- */
@@ -94,6 +119,20 @@ static void on_session(void *arg)
 
 /* ---- life ---- */
 
+static struct tsi *make_tsi(const struct vsock *vsock, const struct vsock_parts *parts)
+{
+	struct tsi_parts tsi_parts = {
+		.loop = parts->loop,
+		.counters = parts->counters,
+		.mux = vsock->mux,
+		.egress = parts->egress,
+		.dns = parts->dns,
+		.net = parts->net,
+	};
+
+	return tsi_new(&tsi_parts, &vsock->events.tsi);
+}
+
 /* What leads between host sockets and the guest, where mux and env stand. */
 static bool make_services(struct vsock *vsock, struct loop *loop, struct counters *counters)
 {
@@ -105,7 +144,8 @@ static bool make_services(struct vsock *vsock, struct loop *loop, struct counter
 		return false;
 	vsock->hybrid = vsock_hybrid_new(loop, counters, vsock->dials, vsock->env);
 	vsock->host_socket = vsock_host_socket_new(loop, counters, vsock->mux);
-	vsock->ways = (struct vsock_ways){.mux = vsock->mux, .hybrid = vsock->hybrid};
+	vsock->ways = (struct vsock_ways){
+		.mux = vsock->mux, .tsi = vsock->tsi, .hybrid = vsock->hybrid};
 	vsock->forwards = vsock_forwards_new(loop, counters, &vsock->ways);
 	return vsock->hybrid && vsock->host_socket && vsock->forwards;
 }
@@ -114,13 +154,20 @@ static bool make(struct vsock *vsock, const struct vsock_parts *parts)
 {
 	struct loop *loop = parts->loop;
 	struct counters *counters = parts->counters;
-	struct vsock_mux_events mux_events = {.arg = vsock, .request = on_request};
+	struct vsock_mux_events mux_events = {
+		.arg = vsock,
+		.request = on_request,
+		.datagram = on_datagram,
+		.send = on_send,
+		.gone = on_gone,
+	};
 	struct vsock_env_events env_events = {
 		.arg = vsock->events.arg, .ask = vsock->events.env_get};
 
 	vsock->env = vsock_env_new(loop, counters, &env_events);
 	vsock->mux = vsock->env ? vsock_mux_new(loop, counters, &mux_events) : NULL;
-	vsock->stream = vsock->mux ? vsock_stream_new(loop, counters, vsock->mux) : NULL;
+	vsock->tsi = vsock->mux ? make_tsi(vsock, parts) : NULL;
+	vsock->stream = vsock->tsi ? vsock_stream_new(loop, counters, vsock->mux) : NULL;
 	if (!vsock->stream)
 		return false;
 	vsock_stream_watch(vsock->stream, &vsock->vmm_events);
@@ -163,6 +210,7 @@ void vsock_free(struct vsock *vsock)
 	vsock_vhost_free(vsock->vhost);
 	/* Connections tell the services of their end. */
 	vsock_mux_free(vsock->mux);
+	tsi_free(vsock->tsi);
 	vsock_hybrid_free(vsock->hybrid);
 	vsock_host_socket_free(vsock->host_socket);
 	vsock_forwards_free(vsock->forwards);
@@ -263,6 +311,11 @@ void vsock_busy(const struct vsock *vsock, struct busy *busy)
 size_t vsock_count(const struct vsock *vsock)
 {
 	return vsock_mux_count(vsock->mux);
+}
+
+struct tsi *vsock_tsi(struct vsock *vsock)
+{
+	return vsock->tsi;
 }
 
 void vsock_env_arrived(struct vsock *vsock, const void *document, size_t len)

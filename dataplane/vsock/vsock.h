@@ -2,8 +2,10 @@
 /*
  * A VM's vsock, put together: mux, transport, services. What listens on the host's CID:
  *
+ *	stream 620    what TSI has dialled for the guest (tsi.h)
  *	stream 1026   env (env.h)
  *	any other     what netctld connects for it (ports.h), else RST
+ *	datagrams     TSI (tsi.h)
  *
  * and the guest is reached from the host by the hybrid socket (host_socket.h), forwards (forward.h)
  * and vsock_connect(). Where the VMM owns the mux, transport_hybrid.h does all this by sockets.
@@ -19,6 +21,7 @@
 #include "dataplane/stack/net.h"
 #include "dataplane/vsock/connection.h"
 #include "dataplane/vsock/target.h"
+#include "dataplane/vsock/tsi.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -55,6 +58,7 @@ struct vsock_events {
 	void (*session)(void *arg);
 	/* As vsock_dials_events.ask. */
 	bool (*dial)(void *arg, unsigned question, bool vmm, uint32_t port);
+	struct tsi_events tsi;
 };
 
 /* NULL without memory. */
@@ -91,6 +95,8 @@ struct vsock_in_force {
 };
 struct vsock_in_force vsock_in_force(const struct vsock *vsock);
 
+/* For what tsi.h has for the rest of the worker. */
+struct tsi *vsock_tsi(struct vsock *vsock);
 /* As vsock_env_answer(). */
 void vsock_env_arrived(struct vsock *vsock, const void *document, size_t len);
 /* As vsock_dials_answer(). */
@@ -126,7 +132,8 @@ int vsock_connect(struct vsock *vsock, const struct vsock_target *target,
 	const struct vsock_host *host, const struct endpoint *client,
 	const struct vsock_conn_events *events);
 
-/* Closes every listening socket: the VMM's, the hybrid socket, ports, forwards. What stands goes on. */
+/* Closes the listening sockets that are the host's: the VMM's, the hybrid socket, ports, forwards.
+ * What stands goes on. */
 void vsock_close_listeners(struct vsock *vsock);
 /* That, and resets every connection on both sides, as far as there is room to tell the guest. */
 void vsock_shutdown(struct vsock *vsock);
