@@ -405,6 +405,7 @@ static void on_stats_get(const struct request *r)
 	stats.n_counters = COUNTER_COUNT;
 	stats.counters = pointers;
 	worker_flow_counts(r->worker, &stats.tcp_flows, &stats.udp_flows, &stats.icmp_flows);
+	stats.vsock_conns = (uint32_t)worker_vsock_count(r->worker);
 	worker_busy(r->worker, &busy);
 	stats.busy_pending = busy.pending;
 	stats.busy_live = busy.live;

@@ -719,6 +719,11 @@ void worker_busy(const struct worker *w, struct busy *busy)
 	busy->queued += (uint32_t)link_queued(w->link);
 }
 
+size_t worker_vsock_count(const struct worker *w)
+{
+	return vsock_count(w->vsock);
+}
+
 void worker_flow_counts(const struct worker *w, uint32_t *tcp, uint32_t *udp, uint32_t *icmp)
 {
 	*tcp = (uint32_t)tcp_flow_count(w->tcp);

@@ -137,6 +137,7 @@ void worker_names_walk(const struct worker *worker,
 const struct counters *worker_counters(const struct worker *worker);
 /* What a snapshot would lose now. Idle listeners, UDP sockets and echoes are nothing to lose. */
 void worker_busy(const struct worker *worker, struct busy *busy);
+size_t worker_vsock_count(const struct worker *worker); /* connections */
 void worker_flow_counts(const struct worker *worker, uint32_t *tcp, uint32_t *udp, uint32_t *icmp);
 /* Up to max rows from *cursor on (0 first); *cursor becomes 0 when there are no more. */
 size_t worker_flows(

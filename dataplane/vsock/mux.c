@@ -511,6 +511,7 @@ void vsock_mux_busy(const struct vsock_mux *mux, struct busy *busy)
 		busy->live += conn->state == VSOCK_OPEN || conn->state == VSOCK_DRAINING;
 		busy->queued += conn->state == VSOCK_DEAD || conn->spill_len;
 	}
+	busy->queued += (uint32_t)mux->n_replies;
 }
 
 /* ---- datagrams ---- */
@@ -572,8 +573,15 @@ void vsock_mux_reset(struct vsock_mux *mux)
 void vsock_mux_hold(struct vsock_mux *mux)
 {
 	bool refused = mux->refused; /* then the transport waits for resume() */
+	struct vsock_conn *conn;
 
 	mux->held = true;
+	TAILQ_FOREACH(conn, &mux->all, all) {
+		if (mux->ops && conn->linked) {
+			vsock_notes_disown(&mux->notes, conn->note);
+			conn->note = VSOCK_NOTE_NONE;
+		}
+	}
 	vsock_mux_reset(mux);
 	mux->refused = refused;
 }

@@ -70,7 +70,8 @@ void vsock_mux_reset(struct vsock_mux *mux);
 /* Every connection is reset on both sides, the guest told of as many as there is room for now. */
 void vsock_mux_shutdown(struct vsock_mux *mux);
 
-/* The same, and until release nothing is taken from the guest and nothing is sent to it. */
+/* The same, and until release nothing is taken from the guest and nothing is sent to it. Then it hears
+ * an RST for each connection that was, unless vsock_mux_forget() comes before. */
 void vsock_mux_hold(struct vsock_mux *mux);
 void vsock_mux_release(struct vsock_mux *mux);
 

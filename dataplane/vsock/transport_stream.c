@@ -543,8 +543,10 @@ void vsock_stream_reset(struct vsock_stream *s)
 	if (s->secret)
 		os_wipe(s->tx + s->tail, s->dirty - s->tail);
 	s->dirty = s->tail;
-	if (fits(s, VSOCK_HLEN + 4))
-		tell_reset(s);
+	if (!fits(s, VSOCK_HLEN + 4))
+		return;
+	tell_reset(s);
+	vsock_mux_forget(s->mux);
 }
 
 size_t vsock_stream_queued(const struct vsock_stream *s)
