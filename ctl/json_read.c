@@ -69,9 +69,11 @@ struct json_object *json_read_deeper(const char *text, size_t len, int deeper, s
 		error_set(err, 400, NULL, "null, where an object is wanted");
 	else
 		error_set(err, 400, NULL, "not JSON: %s at byte %zu",
-			why == json_tokener_success            ? "more after the end"
-				: why == json_tokener_continue ? "unfinished"
-							       : json_tokener_error_desc(why),
+			why == json_tokener_success ? "more after the end"
+				: why == json_tokener_continue ||
+					why == json_tokener_error_parse_eof
+				? "unfinished"
+				: json_tokener_error_desc(why),
 			end);
 	return NULL;
 }
