@@ -8,6 +8,7 @@
 #define TESTS_UNIT_TSI_RIG_H
 
 #include "common/policy_table.h"
+#include "dataplane/acceptor.h"
 #include "dataplane/stack/dns_message.h"
 #include "dataplane/stack/timer_wheel.h"
 #include "dataplane/vsock/tsi.h"
