@@ -9,6 +9,7 @@
  *	vm_link.c     the socket at which a VMM finds its NIC
  *	vm_forward.c  a VM's forwards and their listening sockets
  *	vm_vsock.c    the sockets of its vsock
+ *	vm_vhost.c    the session of its VMM, for a successor
  *	vm_map.c      its maps, and connections to where they lead
  *	vm_tsi.c      what its guest holds through TSI
  *	vm_worker.c   what the VM's worker is told, and what it tells
@@ -51,6 +52,7 @@
 #include "ctl/supervisor.h"
 #include "ctl/tsi.h"
 #include "ctl/vm_config.h"
+#include "ctl/vm_vhost.h"
 #include "ctl/vm_vsock.h"
 
 #include <json-c/json.h>
@@ -110,6 +112,7 @@ struct vm {
 
 	/* the vsock */
 	struct vm_vsock vsock;
+	struct vm_vhost vhost;
 	struct vm_tsi tsi;
 	TAILQ_HEAD(map_list, map) maps; /* by port */
 	size_t n_maps;

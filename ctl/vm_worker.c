@@ -227,6 +227,7 @@ void vm_worker_configure(struct vm *vm, struct worker_client *client)
 	vm->flows_dead = false;
 	vm_link_push(vm, NULL);
 	vm_vsock_push(vm, NULL);
+	vm_vhost_push(vm);
 	vm_tsi_push(vm, NULL);
 	TAILQ_FOREACH(forward, &vm->forwards, next)
 		vm_forward_push(vm, forward, NULL);
@@ -401,6 +402,11 @@ static int on_tsi_listen(void *arg, const struct tsi_listener *asked, struct end
 	return vm->resetting ? -EAGAIN : vm_tsi_listen(vm, asked, host);
 }
 
+static void on_vhost_session(void *arg, struct worker_vhost_session *session)
+{
+	vm_vhost_keep(arg, session);
+}
+
 static void on_tsi_closed(void *arg, uint32_t svm_port)
 {
 	struct vm *vm = arg;
@@ -450,5 +456,6 @@ const struct supervised_ops vm_worker_ops = {
 			.tsi_closed = on_tsi_closed,
 			.tsi_proxies = on_tsi_proxies,
 			.vsock_changed = on_vsock_changed,
+			.vhost_session = on_vhost_session,
 		},
 };

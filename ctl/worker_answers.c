@@ -165,6 +165,9 @@ void worker_client_event(void *arg, const Netdp__Envelope *env, int *fds, size_t
 	case NETDP__ENVELOPE__BODY_LINK_RETURNED:
 		good = on_link_returned(client, fds, n_fds);
 		break;
+	case NETDP__ENVELOPE__BODY_VHOST_SESSION:
+		good = worker_client_vhost_session(client, env->vhost_session, fds, n_fds);
+		break;
 	default:
 		worker_client_vsock_event(client, env, &good); /* or of a later version */
 	}

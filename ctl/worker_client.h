@@ -188,6 +188,31 @@ struct worker_tsi {
 	size_t n_proxies;
 };
 
+/* A vhost-user session, for a worker's successor: numbers that mean nothing here, and its fds in
+ * the protocol's order: the connection, each region's, each queue's kick and call. */
+#define WORKER_VHOST_REGIONS_MAX 8
+#define WORKER_VHOST_QUEUES_MAX 3
+#define WORKER_VHOST_FDS_MAX (1 + WORKER_VHOST_REGIONS_MAX + 2 * WORKER_VHOST_QUEUES_MAX)
+
+struct worker_vhost_region {
+	uint64_t guest, size, user, offset;
+};
+
+struct worker_vhost_queue {
+	uint32_t size;
+	uint64_t desc, avail, used;
+	uint32_t next_avail;
+	bool enabled, has_addr, has_kick, has_call;
+};
+
+struct worker_vhost_session {
+	uint64_t features, protocol_features, status, cid;
+	size_t n_regions, n_queues, n_fds; /* n_fds 0: there is no session */
+	struct worker_vhost_region regions[WORKER_VHOST_REGIONS_MAX];
+	struct worker_vhost_queue queues[WORKER_VHOST_QUEUES_MAX];
+	int fds[WORKER_VHOST_FDS_MAX];
+};
+
 struct worker_description {
 	char vm[64];
 	bool configured; /* false: Configure never came; the rest below means nothing */
@@ -302,6 +327,9 @@ struct worker_client_events {
 	void (*tsi_closed)(void *arg, uint32_t svm_port);
 	void (*tsi_proxies)(void *arg, const struct tsi_proxy *proxies, size_t n);
 	void (*vsock_changed)(void *arg, const struct worker_vsock_event *event);
+	/* The VMM's session as it is from now on. Its fds are taken, all of them, by setting
+	 * session->n_fds to 0. */
+	void (*vhost_session)(void *arg, struct worker_vhost_session *session);
 };
 
 /* ---- requests ---- */
@@ -361,6 +389,10 @@ void worker_client_stream_attach(struct worker_client *client, const struct work
 void worker_client_tsi_restore(
 	struct worker_client *client, const struct vm_tsi *tsi, worker_done_fn *done, void *arg);
 void worker_client_tsi(struct worker_client *client, worker_tsi_fn *done, void *arg);
+/* To a successor, behind the vsock_set that gives it the VMM's listener: the session that a dead
+ * worker told of (worker_client_vhost.c). */
+void worker_client_vhost_resume(struct worker_client *client,
+	const struct worker_vhost_session *session, worker_done_fn *done, void *arg);
 /* The answer to vsock_dial(): a connected socket, which is duplicated, or a negative errno. */
 void worker_client_dialed(struct worker_client *client, uint64_t question, int fd, bool tcp);
 
