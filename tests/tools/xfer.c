@@ -494,6 +494,13 @@ static int new_socket(const struct options *opt, const union any_addr *to)
 	}
 	if (opt->rcvbuf)
 		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &opt->rcvbuf, sizeof(opt->rcvbuf));
+#ifdef __linux__
+	if (to->sa.sa_family == AF_VSOCK) {
+		struct timeval patient = {30, 0}; /* Linux gives up after 2 s */
+
+		setsockopt(fd, AF_VSOCK, SO_VM_SOCKETS_CONNECT_TIMEOUT, &patient, sizeof(patient));
+	}
+#endif
 	return fd;
 }
 
