@@ -865,17 +865,6 @@ def test_dns_of_the_gateway_by_stream(guest):
         assert is_answer(sock.stream.recv_exact(size))
 
 
-def test_dns_of_any_address_while_names_are_in_the_policy(daemon):
-    server = DnsServer({("page.example", 1): ["192.0.2.80"]}, addr=loopback(5), port=53 if os.geteuid() == 0 else 0)
-    vm = TsiVM(daemon, policy={"default": "deny", "rules": [{"action": "allow", "to": ["page.example"]}]},
-               dns={"upstreams": ["%s:%d" % (server.addr, server.port)]})
-    with vm.guest.udp() as sock:
-        sock.sendto(query("page.example"), "8.8.8.8", 53)
-        assert is_answer(sock.recv())
-    vm.close()
-    server.close()
-
-
 # --- what is slow delays nobody else ---------------------------------------------------------------
 
 def full_listener():
