@@ -33,6 +33,7 @@
 enum vsock_kind { VSOCK_KIND_NONE, VSOCK_KIND_VHOST, VSOCK_KIND_STREAM, VSOCK_KIND_HYBRID };
 
 #define VSOCK_SESSION_MS 100
+#define VSOCK_SESSION_BURST 32 /* more than a VMM's messages to set up a device */
 
 struct flow_memory;
 struct vhost_session;
@@ -54,7 +55,7 @@ struct vsock_events {
 	bool (*env_get)(void *arg);
 	/* A VMM connected or is gone (text says why); or (refused) a second one was turned away. */
 	void (*changed)(void *arg, enum vsock_kind kind, bool up, const char *text, bool refused);
-	/* vsock_session() gives something else than before: at most every VSOCK_SESSION_MS. */
+	/* vsock_session() gives something else than before: VSOCK_SESSION_BURST times at once, then at most every VSOCK_SESSION_MS. */
 	void (*session)(void *arg);
 	/* As vsock_dials_events.ask. */
 	bool (*dial)(void *arg, unsigned question, bool vmm, uint32_t port);
