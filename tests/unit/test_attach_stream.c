@@ -289,6 +289,8 @@ END_TEST
 
 START_TEST(vmm_listener_is_handed_over)
 {
+	static const char handed[] = "{\"op\":\"listen\",\"vm\":\"h\",\"for\":\"vsock\","
+				     "\"kind\":\"%s\",\"path\":\"%s\"}";
 	char path[128], body[256], line[256];
 	int fd;
 
@@ -300,12 +302,9 @@ START_TEST(vmm_listener_is_handed_over)
 	vm_rig_worker(&rig, vm, SUPERVISED_NEW);
 	ck_assert_uint_eq(rig.seen[NETDP__ENVELOPE__BODY_VSOCK_SET], 0);
 	fd = unix_listen(path, SOCK_STREAM, 0600);
-	snprintf(line, sizeof(line),
-		"{\"op\":\"listen\",\"vm\":\"h\",\"for\":\"vsock\",\"kind\":\"stream\",\"path\":\"%s\"}",
-		path);
+	snprintf(line, sizeof(line), handed, "stream", path);
 	ck_assert_int_eq(ask(line, fd, "vm"), 409); /* it is of the other kind */
-	memcpy(strstr(line, "stream"), "vhost\"", 6);
-	*(strstr(line, "vhost\"") + 6) = ' ';
+	snprintf(line, sizeof(line), handed, "vhost", path);
 	ck_assert_int_eq(ask(line, sock, "fd"), 400);
 	ck_assert_int_eq(ask(line, fd, NULL), 0);
 	ck_assert_uint_eq(rig.seen[NETDP__ENVELOPE__BODY_VSOCK_SET], 1);

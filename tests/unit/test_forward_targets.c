@@ -128,11 +128,11 @@ static bool at_work(
 	struct vm_rig *r, uint64_t id, const Netdp__Envelope *env, int *fds, size_t n_fds)
 {
 	Netdp__Envelope reply = NETDP__ENVELOPE__INIT;
-	Netdp__Description description = NETDP__DESCRIPTION__INIT;
-	Netdp__Configure conf = NETDP__CONFIGURE__INIT;
+	Netdp__Description description;
+	Netdp__Configure conf;
 	Netdp__LinkSet link = NETDP__LINK_SET__INIT;
 	Netdp__Forwards forwards = NETDP__FORWARDS__INIT;
-	Netdp__ForwardAdd forward = NETDP__FORWARD_ADD__INIT, *list[] = {&forward};
+	Netdp__ForwardAdd forward, *list[] = {&forward};
 	Netdp__Target target = NETDP__TARGET__INIT;
 	const struct forward *ours = TAILQ_FIRST(&vm->forwards);
 	struct addr subnet;
@@ -140,6 +140,9 @@ static bool at_work(
 
 	(void)fds;
 	(void)n_fds;
+	netdp__description__init(&description);
+	netdp__configure__init(&conf);
+	netdp__forward_add__init(&forward);
 	addr_parse("10.0.2.0", &subnet);
 	if (env->body_case == NETDP__ENVELOPE__BODY_DESCRIBE) {
 		conf.vm = name;

@@ -188,9 +188,10 @@ START_TEST(vmm_of_the_vsock_makes_the_vm_run)
 {
 	struct vm *vm = vm_rig_vm(&rig, "{\"name\":\"web\",\"vsock\":{\"kind\":\"vhost\"}}");
 	Netdp__Envelope env = NETDP__ENVELOPE__INIT;
-	Netdp__VsockChanged msg = NETDP__VSOCK_CHANGED__INIT;
+	Netdp__VsockChanged msg;
 
 	vm_rig_worker(&rig, vm, SUPERVISED_NEW);
+	netdp__vsock_changed__init(&msg);
 	msg.up = true;
 	msg.kind = NETDP__VSOCK_KIND__VSOCK_VHOST;
 	env.body_case = NETDP__ENVELOPE__BODY_VSOCK_CHANGED;
@@ -217,8 +218,8 @@ static bool at_work(
 	struct vm_rig *r, uint64_t id, const Netdp__Envelope *env, int *fds, size_t n_fds)
 {
 	Netdp__Envelope reply = NETDP__ENVELOPE__INIT;
-	Netdp__Description description = NETDP__DESCRIPTION__INIT;
-	Netdp__Configure conf = NETDP__CONFIGURE__INIT;
+	Netdp__Description description;
+	Netdp__Configure conf;
 	Netdp__LinkSet link = NETDP__LINK_SET__INIT;
 	Netdp__Forwards forwards = NETDP__FORWARDS__INIT;
 	Netdp__Tsi tsi = NETDP__TSI__INIT;
@@ -232,6 +233,8 @@ static bool at_work(
 
 	(void)fds;
 	(void)n_fds;
+	netdp__description__init(&description);
+	netdp__configure__init(&conf);
 	prefix_parse("10.0.2.0/24", false, &subnet);
 	addr_parse("10.0.2.2", &gateway);
 	switch (env->body_case) {

@@ -79,8 +79,9 @@ static inline void rig_on_request(
 {
 	struct vm_rig *rig = arg;
 	Netdp__Envelope reply = NETDP__ENVELOPE__INIT;
-	Netdp__Description description = NETDP__DESCRIPTION__INIT;
+	Netdp__Description description;
 
+	netdp__description__init(&description);
 	rig->seen[env->body_case]++;
 	if (rig->answer && rig->answer(rig, id, env, fds, n_fds))
 		return;
