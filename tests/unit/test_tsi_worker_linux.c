@@ -14,12 +14,14 @@ static struct {
 	int fd;
 } got;
 
-static void on_request(uint64_t id, const Netdp__Envelope *env)
+static void on_request(uint64_t id, const Netdp__Envelope *env, int *fds, size_t n_fds)
 {
 	Netdp__Envelope reply = NETDP__ENVELOPE__INIT;
 	Netdp__TsiListening msg = NETDP__TSI_LISTENING__INIT;
 	struct endpoint at;
 
+	(void)fds;
+	(void)n_fds;
 	ck_assert_int_eq(env->body_case, NETDP__ENVELOPE__BODY_TSI_LISTEN);
 	listens++;
 	asked_port = env->tsi_listen->listener->port;
@@ -104,6 +106,7 @@ static void setup(void)
 	listens = closed = lists = 0;
 	memset(&got, 0, sizeof(got));
 	worker_setup();
+	worker_attach_guest();
 	set_policy();
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A whole worker in its sandbox, in a process of its own, with the test as its netctld and as its
- * guest (vsock_rig.h). A call that the sandbox forbids kills it, and the teardown says so.
+ * A whole worker in its sandbox, in a process of its own, with the test as its netctld, its spawner
+ * and, once attached, its guest (vsock_rig.h). A call that the sandbox forbids kills it, and the teardown says so.
  */
 #ifndef TESTS_UNIT_WORKER_RIG_H
 #define TESTS_UNIT_WORKER_RIG_H
@@ -20,8 +20,9 @@ static struct {
 	struct rpc *rpc;
 	unsigned answers; /* to ask() */
 	int code;         /* of the latest */
-	/* What the worker asks and tells; NULL is not expected. */
-	void (*request)(uint64_t id, const Netdp__Envelope *env);
+	bool left;        /* the test has closed the connection, or will have it replaced */
+	/* What the worker asks and tells; NULL is not expected. fds are the receiver's. */
+	void (*request)(uint64_t id, const Netdp__Envelope *env, int *fds, size_t n_fds);
 	void (*event)(const Netdp__Envelope *env);
 	/* The latest answer that is no Status; fds are the receiver's. May be NULL. */
 	void (*reply)(const Netdp__Envelope *env, int *fds, size_t n_fds);
@@ -31,10 +32,8 @@ static void worker_on_request(
 	void *arg, uint64_t id, const Netdp__Envelope *env, int *fds, size_t n_fds)
 {
 	(void)arg;
-	(void)fds;
-	(void)n_fds;
 	ck_assert_ptr_nonnull(worker.request);
-	worker.request(id, env);
+	worker.request(id, env, fds, n_fds);
 }
 
 static void worker_on_event(void *arg, const Netdp__Envelope *env, int *fds, size_t n_fds)
@@ -49,8 +48,12 @@ static void worker_on_event(void *arg, const Netdp__Envelope *env, int *fds, siz
 static void worker_on_closed(void *arg, int err, const char *text)
 {
 	(void)arg;
-	ck_abort_msg("the worker has gone: %s (%d)", text, err);
+	if (!worker.left)
+		ck_abort_msg("the worker has gone: %s (%d)", text, err);
 }
+
+static const struct rpc_ops worker_ops = {
+	.request = worker_on_request, .event = worker_on_event, .closed = worker_on_closed};
 
 static void worker_on_done(
 	void *arg, int err, const char *text, const Netdp__Envelope *reply, int *fds, size_t n_fds)
@@ -117,12 +120,12 @@ static inline int worker_set_vsock(Netdp__VsockKind kind, int fd, uint64_t cid)
 
 static inline void worker_setup(void)
 {
-	static const struct rpc_ops ops = {
-		.request = worker_on_request, .event = worker_on_event, .closed = worker_on_closed};
-	int control[2], life[2], vmm[2];
+	int control[2], life[2];
 
 	memset(&rig, 0, sizeof(rig));
+	rig.guest = -1;
 	rig.buf_alloc = 1 << 20;
+	worker.left = false;
 	ck_assert_int_eq(os_socketpair(AF_UNIX, SOCK_STREAM, false, control), 0);
 	ck_assert_int_eq(os_socketpair(AF_UNIX, SOCK_STREAM, false, life), 0);
 	worker.pid = fork();
@@ -138,9 +141,16 @@ static inline void worker_setup(void)
 	worker.lifeline = life[0];
 	rig.loop = loop_new();
 	os_set_nonblock(control[0], true);
-	worker.rpc = rpc_new(loop_base(rig.loop), control[0], "netctld", NULL, &ops, NULL);
+	worker.rpc = rpc_new(loop_base(rig.loop), control[0], "netctld", NULL, &worker_ops, NULL);
 	ck_assert_ptr_nonnull(worker.rpc);
 	worker_setup_config();
+}
+
+/* vsock_rig.h's guest, which speaks bare packets. */
+static inline void worker_attach_guest(void)
+{
+	int vmm[2];
+
 	ck_assert_int_eq(os_socketpair(AF_UNIX, SOCK_STREAM, true, vmm), 0);
 	rig.guest = vmm[1];
 	ck_assert_int_eq(worker_set_vsock(NETDP__VSOCK_KIND__VSOCK_STREAM, vmm[0], RIG_CID), 0);
@@ -152,12 +162,14 @@ static inline void worker_teardown(void)
 	int status;
 
 	rpc_free(worker.rpc);
-	close(worker.lifeline);
+	if (worker.lifeline >= 0)
+		close(worker.lifeline);
 	kill(worker.pid, SIGTERM);
 	ck_assert_int_eq(waitpid(worker.pid, &status, 0), worker.pid);
 	ck_assert_msg(status == 0, "the worker ended with status %x", (unsigned)status);
 	loop_free(rig.loop);
-	close(rig.guest);
+	if (rig.guest >= 0)
+		close(rig.guest);
 }
 
 #endif
