@@ -7,10 +7,13 @@
 
 extern const struct noun noun_vm;
 extern const struct noun noun_forward;
+extern const struct noun noun_vsock;
+extern const struct noun noun_listener;
 extern const struct noun noun_policy;
 extern const struct noun noun_hosts;
 extern const struct noun noun_env;
 extern const struct noun noun_secret;
+extern const struct noun noun_snapshot;
 extern const struct noun noun_stats;
 extern const struct noun noun_flows;
 extern const struct noun noun_events;

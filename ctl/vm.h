@@ -8,7 +8,12 @@
  *	env.c         environment and secrets
  *	vm_link.c     the socket at which a VMM finds its NIC
  *	vm_forward.c  a VM's forwards and their listening sockets
+ *	vm_vsock.c    the sockets of its vsock
+ *	vm_vhost.c    the session of its VMM, for a successor
+ *	vm_map.c      its maps, and connections to where they lead
+ *	vm_tsi.c      what its guest holds through TSI
  *	vm_worker.c   what the VM's worker is told, and what it tells
+ *	vm_reset.c    the end of a guest's life, and whether it can be had without loss
  *	vm_adopt.c    a worker that outlived the netctld before us
  *
  * State, as the API names it:
@@ -17,13 +22,15 @@
  *	waiting ◄────────────────────► running        the link's socket cannot be bound
  *	       LinkChanged down, worker gone               ► failed, until it can
  *
- * A worker is wanted as soon as there is something for it to hold: a link's listener, a NIC or a
- * forward; and kept until the VM goes. (It could wait for the VMM, but forwards are to be accepted
+ * and the same with the vsock's VMM and sockets: either VMM makes it running.
+ *
+ * A worker is wanted as soon as there is something for it to hold: a link's listener, a NIC, a vsock
+ * or a forward; and kept until the VM goes. (It could wait for the VMM, but forwards are to be accepted
  * before that, an idle one costs a few MiB, and a worker that cannot be started should show at
  * `vm create` rather than when the guest boots.)
  *
  * What netctld keeps of a worker's: duplicates of each socket it handed over (link listener, NIC,
- * forwards), the flow memory, the lease, the guest's MAC and the last names. A respawned worker gets
+ * forwards, vsock, TSI listeners), the flow memory, the lease, the guest's MAC and the last names. A respawned worker gets
  * them all. A stream link's connection is kept, too; the next worker finds its frames again.
  *
  * One thread, the event loop of struct vms. Changes are in the store before a function returns 0; what
@@ -38,11 +45,15 @@
 #include "ctl/events.h"
 #include "ctl/forward.h"
 #include "ctl/hosts.h"
+#include "ctl/map.h"
 #include "ctl/policy.h"
 #include "ctl/refusals.h"
 #include "ctl/store/store.h"
 #include "ctl/supervisor.h"
+#include "ctl/tsi.h"
 #include "ctl/vm_config.h"
+#include "ctl/vm_vhost.h"
+#include "ctl/vm_vsock.h"
 
 #include <json-c/json.h>
 #include <stdbool.h>
@@ -52,6 +63,7 @@
 struct event;
 struct event_base;
 struct secret_key;
+struct vm_dial;
 struct vms;
 
 #define VM_AWAITING_MAX 64
@@ -98,11 +110,20 @@ struct vm {
 	char link_error[160]; /* why the socket could not be bound, or "" */
 	struct event *ttl;
 
+	/* the vsock */
+	struct vm_vsock vsock;
+	struct vm_vhost vhost;
+	struct vm_tsi tsi;
+	TAILQ_HEAD(map_list, map) maps; /* by port */
+	size_t n_maps;
+	TAILQ_HEAD(vm_dial_list, vm_dial) dials; /* connections that the worker waits for */
+
 	/* the worker */
 	struct supervised *slot;
 	bool configured; /* the live worker had its Configure, so changes are to be sent */
 	bool adopting;   /* its Description or Forwards are on their way */
 	bool describing; /* it is being configured, and its Description is on its way */
+	bool resetting;  /* what it tells may be of the guest's old life */
 	bool settled;    /* sockets were bound, or found in an adopted worker */
 	int flow_memory; /* -1 until the first worker */
 	bool flows_dead; /* flow_memory holds a dead worker's flows */
@@ -171,6 +192,8 @@ struct vm *vm_create(
 int vm_delete(struct vm *vm, void (*gone)(void *arg), void *arg, struct error *err);
 struct json_object *vm_json(struct vm *vm);
 const char *vm_state(const struct vm *vm);
+/* Whether a VMM is connected. */
+bool vm_in_use(const struct vm *vm);
 struct json_object *vm_lease_json(const struct vm *vm); /* or NULL */
 
 /* Each takes what it is given on success only, and counts what is on its way in `wait`. */
@@ -213,6 +236,29 @@ int vm_forward_delete(
 void vm_forwards_bind(struct vm *vm, bool first);
 void vm_forward_push(struct vm *vm, struct forward *forward, struct completion *wait);
 
+/* ---- maps (vm_map.c) ---- */
+
+struct map *vm_map_find(struct vm *vm, uint32_t port);
+/*
+ * *made is the map, is_new whether it was made now. handed (NULL: none) is the directory of a handed
+ * path, taken on success, also by a map that exists. 0 or -1.
+ */
+int vm_map_add(struct vm *vm, const struct map_spec *spec, struct place *handed, struct map **made,
+	bool *is_new, struct completion *wait, struct error *err);
+/* Its first half: a map that is neither in the set nor in the store, with the listener of `like` (which
+ * has it too) where that is not NULL. NULL with err filled. */
+struct map *vm_map_prepare(
+	struct vm *vm, const struct map_spec *spec, const struct map *like, struct error *err);
+int vm_map_store(struct vm *vm, const struct map *map, struct error *err);
+void vm_map_drop(struct map *map); /* frees, and closes what it holds */
+int vm_map_delete(struct vm *vm, struct map *map, struct completion *wait, struct error *err);
+int vm_maps_restore(struct vm *vm, struct error *err);
+void vm_maps_free(struct vm *vm);
+/* worker_client_events.vsock_dial; arg is the struct vm. */
+void vm_vsock_dial(void *arg, uint64_t question, bool vmm, uint32_t port);
+/* Nobody waits for them any more. */
+void vm_dials_cancel(struct vm *vm);
+
 /* ---- the link (vm_link.c) ---- */
 
 /* Binds the path of a stream or dgram link unless that is done, or not ours to do. */
@@ -244,6 +290,8 @@ void vm_worker_want(struct vm *vm);
 /* Counts in `wait` the start of a worker that is wanted and not there yet: until it is configured,
  * cannot be started, or VM_AWAIT_MS have passed. */
 void vm_worker_await(struct vm *vm, struct completion *wait);
+/* The same for a worker that is about to be replaced. */
+void vm_worker_await_next(struct vm *vm, struct completion *wait);
 void vm_worker_awaited(struct vm *vm);
 /* The client of a worker that takes changes, or NULL. */
 struct worker_client *vm_worker(struct vm *vm);
@@ -253,6 +301,33 @@ void vm_worker_dns(struct vm *vm, struct completion *wait);
 void vm_worker_configure(struct vm *vm, struct worker_client *client);
 void vm_adopt(struct vm *vm, struct worker_client *client);
 extern const struct supervised_ops vm_worker_ops;
+/* The vm->n_names names that are kept, oldest first, for the caller to free; or NULL. */
+struct worker_name *vm_names(const struct vm *vm);
+
+/* ---- between two lives of the guest (vm_reset.c) ---- */
+
+/* What a snapshot would lose. */
+struct vm_busy {
+	uint32_t pending; /* handshakes and requests under way */
+	uint32_t live;    /* connections */
+	uint32_t queued;  /* packets, and connections with bytes that wait */
+};
+
+/* NULL: the worker did not say in time. */
+typedef void vm_busy_fn(void *arg, const struct vm_busy *busy);
+/* Asks the worker; done may be called from inside. The VM may be gone by then. */
+void vm_busy(struct vm *vm, vm_busy_fn *done, void *arg);
+bool vm_is_idle(const struct vm_busy *busy);
+struct json_object *vm_busy_json(const struct vm_busy *busy);
+
+/* Ends the guest's life: its connections, listeners, lease, MAC and names. wait is done when nothing
+ * of it is left. 0, or -1 with nothing changed. */
+int vm_reset(struct vm *vm, struct completion *wait, struct error *err);
+/* Parts of it, for a restore: whether it can be now (503); what the old life has left to tell, before
+ * it ends; and the worker's part, whose next life begins with the VM's lease, MAC and names. */
+int vm_can_reset(const struct vm *vm, struct error *err);
+void vm_last_events(struct vm *vm);
+void vm_reset_worker(struct vm *vm, struct completion *wait);
 
 /* An event about this VM; data is consumed. */
 void vm_event(struct vm *vm, const char *type, struct json_object *data);

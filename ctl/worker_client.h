@@ -26,14 +26,19 @@
 #define CTL_WORKER_CLIENT_H
 
 #include "common/addr.h"
+#include "ctl/tsi.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #define WORKER_CLIENT_DEADLINE_MS 10000
+#define WORKER_CLIENT_BUSY_MS 1000
 #define WORKER_FORWARDS_MAX 512 /* more than a worker takes; what an answer may list */
 #define WORKER_NAME_MAX 253
+#define WORKER_DIALS_MAX 64
+#define WORKER_STREAM_DEADLINE_MS 15000 /* the guest's own are shorter */
+#define WORKER_PREFIX_MAX (64u << 10)
 
 struct event_base;
 struct worker_client;
@@ -104,17 +109,109 @@ struct worker_config {
 	int flow_memory;  /* the memfd of the VM's flows; kept by netctld across workers; -1 none */
 };
 
+/* What the guest's next life begins with. */
+struct worker_life {
+	const struct mac *mac;            /* or NULL: to be learned */
+	const struct worker_lease *lease; /* or NULL */
+	const struct worker_name *names;
+	size_t n_names;
+};
+
+/* Where a stream of the host's may lead. */
+enum worker_target_kind {
+	WORKER_TO_PORT,      /* a TCP or UDP port of the guest's */
+	WORKER_TO_VSOCK,     /* its vsock port */
+	WORKER_TO_TSI_FIRST, /* its first TSI listener, IPv4 before IPv6; port means nothing */
+	WORKER_TO_TSI_VM_PORT,
+	WORKER_TO_TSI_BOUND_PORT,
+};
+
+struct worker_target {
+	enum worker_target_kind kind;
+	uint32_t port;
+};
+
 struct worker_forward {
 	char id[160];
 	int proto; /* 6 TCP (unix listeners too), 17 UDP */
 	struct endpoint listen;
 	bool unix_listener; /* then listen means nothing */
-	uint16_t target_port;
+	struct worker_target target;
 	bool snat;
 	int fd; /* the listening (TCP, unix) or bound (UDP) socket */
 };
 
+enum worker_vsock_kind {
+	WORKER_VSOCK_NONE,
+	WORKER_VSOCK_VHOST,
+	WORKER_VSOCK_STREAM,
+	WORKER_VSOCK_HYBRID
+};
+
+/* Whom a listening unix socket of the vsock's is for. */
+enum worker_vsock_use { WORKER_VSOCK_HOST, WORKER_VSOCK_PORT };
+
+/* A stream that somebody accepted for the guest. */
+struct worker_stream {
+	struct worker_target target;
+	const void *prefix; /* read from it already */
+	size_t prefix_len;
+	bool tcp;               /* else a unix socket */
+	struct endpoint client; /* of tcp: its far end */
+};
+
 /* ---- what comes back ---- */
+
+#define WORKER_VSOCK_LISTENERS_MAX 512 /* more than we give it */
+
+struct worker_vsock_listener {
+	enum worker_vsock_use use;
+	uint32_t port;
+	int fd;
+};
+
+/* The vsock as the worker has it; fds as in worker_forwards_fn. */
+struct worker_vsock {
+	enum worker_vsock_kind kind;
+	uint64_t cid;
+	bool up;
+	int vmm; /* the VMM's listener, or -1 */
+	struct worker_vsock_listener *listeners;
+	size_t n;
+};
+
+/* What the guest holds through TSI; each listener's fd may be taken. Their order is that of age. */
+struct worker_tsi {
+	struct tsi_listener *listeners;
+	size_t n;
+	const struct tsi_proxy *proxies;
+	size_t n_proxies;
+};
+
+/* A vhost-user session, for a worker's successor: numbers that mean nothing here, and its fds in
+ * the protocol's order: the connection, each region's, each queue's kick and call. */
+#define WORKER_VHOST_REGIONS_MAX 8
+#define WORKER_VHOST_QUEUES_MAX 3
+#define WORKER_VHOST_FDS_MAX (1 + WORKER_VHOST_REGIONS_MAX + 2 * WORKER_VHOST_QUEUES_MAX)
+
+struct worker_vhost_region {
+	uint64_t guest, size, user, offset;
+};
+
+struct worker_vhost_queue {
+	uint32_t size;
+	uint64_t desc, avail, used;
+	uint32_t next_avail;
+	bool enabled, has_addr, has_kick, has_call;
+};
+
+struct worker_vhost_session {
+	uint64_t features, protocol_features, status, cid;
+	size_t n_regions, n_queues, n_fds; /* n_fds 0: there is no session */
+	struct worker_vhost_region regions[WORKER_VHOST_REGIONS_MAX];
+	struct worker_vhost_queue queues[WORKER_VHOST_QUEUES_MAX];
+	int fds[WORKER_VHOST_FDS_MAX];
+};
 
 struct worker_description {
 	char vm[64];
@@ -151,6 +248,10 @@ struct worker_stats {
 	uint32_t tcp_flows;
 	uint32_t udp_flows;
 	uint32_t icmp_flows;
+	/* what a snapshot of the VM would lose */
+	uint32_t busy_pending; /* handshakes and requests under way */
+	uint32_t busy_live;    /* connections */
+	uint32_t busy_queued;  /* packets that wait for the guest or the host */
 };
 
 struct worker_flow {
@@ -176,6 +277,8 @@ typedef void worker_stats_fn(
 /* All flows up to `max` asked for; truncated says that there were more. */
 typedef void worker_flows_fn(void *arg, int code, const char *text, const struct worker_flow *flows,
 	size_t n, bool truncated);
+typedef void worker_vsock_fn(void *arg, int code, const char *text, struct worker_vsock *vsock);
+typedef void worker_tsi_fn(void *arg, int code, const char *text, struct worker_tsi *tsi);
 /* In each of these the last arguments are NULL/0 where code is not 0. */
 
 /* ---- events ---- */
@@ -194,6 +297,13 @@ struct worker_refused_event { /* aggregated: one a destination and second */
 	uint32_t count;
 };
 
+struct worker_vsock_event {
+	bool up;
+	enum worker_vsock_kind kind;
+	bool refused;   /* a second VMM was turned away; up is that of the one in use */
+	char text[256]; /* why, or "" */
+};
+
 /* Any may be NULL. arg is the one given to supervisor_add(). */
 struct worker_client_events {
 	void (*link_changed)(void *arg, const struct worker_link_event *event);
@@ -207,6 +317,19 @@ struct worker_client_events {
 	/* The worker asks for the guest's env document, at each read of it. 0 with a malloc'd
 	 * *document, which the client wipes and frees; or a negative errno for the worker. */
 	int (*env_get)(void *arg, char **document, size_t *len);
+	/* The worker wants a connected stream socket: to what the host has at a vsock port, or to the
+	 * VMM's own socket. To be answered once by worker_client_dialed(), now or later, unless the
+	 * client ends before. At most WORKER_DIALS_MAX are open at a time. */
+	void (*vsock_dial)(void *arg, uint64_t question, bool vmm, uint32_t port);
+	/* The guest listens through TSI. Returns an fd, which stays the callee's, with where it is
+	 * bound, or a negative errno for the guest. */
+	int (*tsi_listen)(void *arg, const struct tsi_listener *asked, struct endpoint *host);
+	void (*tsi_closed)(void *arg, uint32_t svm_port);
+	void (*tsi_proxies)(void *arg, const struct tsi_proxy *proxies, size_t n);
+	void (*vsock_changed)(void *arg, const struct worker_vsock_event *event);
+	/* The VMM's session as it is from now on. Its fds are taken, all of them, by setting
+	 * session->n_fds to 0. */
+	void (*vhost_session)(void *arg, struct worker_vhost_session *session);
 };
 
 /* ---- requests ---- */
@@ -231,6 +354,10 @@ void worker_client_hosts_set(struct worker_client *client, const struct worker_h
 	worker_done_fn *done, void *arg);
 void worker_client_dns_set(struct worker_client *client, const struct worker_dns *dns,
 	worker_done_fn *done, void *arg);
+/* Ends the guest's life so far. The answer is a barrier: what the worker tells before it may be of the
+ * old life, what it tells after is not. */
+void worker_client_reset(struct worker_client *client, const struct worker_life *life,
+	worker_done_fn *done, void *arg);
 /* Orderly unless abrupt (no FIN or RST to the guest). Use supervised_want() or
  * supervised_remove() rather: a worker that ends by itself is respawned. */
 void worker_client_shutdown(
@@ -239,8 +366,35 @@ void worker_client_shutdown(
 void worker_client_describe(struct worker_client *client, worker_description_fn *done, void *arg);
 void worker_client_forwards(struct worker_client *client, worker_forwards_fn *done, void *arg);
 void worker_client_stats(struct worker_client *client, worker_stats_fn *done, void *arg);
+/* The same for somebody who waits: in WORKER_CLIENT_BUSY_MS or not at all. */
+void worker_client_busy(struct worker_client *client, worker_stats_fn *done, void *arg);
 void worker_client_flows(
 	struct worker_client *client, size_t max, worker_flows_fn *done, void *arg);
+
+/* ---- vsock and TSI (worker_client_vsock.c) ---- */
+
+/* The VMM's listener, where the kind has one, else -1. NONE takes the vsock away. */
+void worker_client_vsock_set(struct worker_client *client, enum worker_vsock_kind kind, int vmm,
+	uint64_t cid, worker_done_fn *done, void *arg);
+void worker_client_vsock_listen(struct worker_client *client, enum worker_vsock_use use,
+	uint32_t port, int fd, worker_done_fn *done, void *arg);
+void worker_client_vsock_unlisten(struct worker_client *client, enum worker_vsock_use use,
+	uint32_t port, worker_done_fn *done, void *arg);
+void worker_client_vsock(struct worker_client *client, worker_vsock_fn *done, void *arg);
+/* Done when the guest accepted or refused. */
+void worker_client_stream_attach(struct worker_client *client, const struct worker_stream *stream,
+	int fd, worker_done_fn *done, void *arg);
+/* To a successor, or after a restore: those that have an fd, in order, and the proxies. done is
+ * called once for all. */
+void worker_client_tsi_restore(
+	struct worker_client *client, const struct vm_tsi *tsi, worker_done_fn *done, void *arg);
+void worker_client_tsi(struct worker_client *client, worker_tsi_fn *done, void *arg);
+/* To a successor, behind the vsock_set that gives it the VMM's listener: the session that a dead
+ * worker told of (worker_client_vhost.c). */
+void worker_client_vhost_resume(struct worker_client *client,
+	const struct worker_vhost_session *session, worker_done_fn *done, void *arg);
+/* The answer to vsock_dial(): a connected socket, which is duplicated, or a negative errno. */
+void worker_client_dialed(struct worker_client *client, uint64_t question, int fd, bool tcp);
 
 /* The worker's protocol version and release as its Hello said. */
 uint32_t worker_client_version(const struct worker_client *client);

@@ -48,7 +48,7 @@ int store_vm_set_policy(
 int store_vm_set_hosts(struct store *store, const char *name, const char *hosts, struct error *err);
 int store_vm_set_guest(struct store *store, const char *name, const char *mac, const char *lease,
 	struct error *err);
-/* With its forwards, env and secrets. */
+/* With its forwards, maps, env and secrets. */
 int store_vm_delete(struct store *store, const char *name, struct error *err);
 typedef void store_vm_fn(void *arg, const struct store_vm *vm);
 int store_vms(struct store *store, store_vm_fn *each, void *arg, struct error *err);
@@ -62,6 +62,16 @@ typedef void store_forward_fn(void *arg, const char *id, const char *spec);
 /* In the order they were made. */
 int store_forwards(
 	struct store *store, const char *vm, store_forward_fn *each, void *arg, struct error *err);
+
+/* ---- maps ---- */
+
+int store_map_insert(
+	struct store *store, const char *vm, uint32_t port, const char *spec, struct error *err);
+int store_map_delete(struct store *store, const char *vm, uint32_t port, struct error *err);
+typedef void store_map_fn(void *arg, const char *spec);
+/* By port. */
+int store_maps(
+	struct store *store, const char *vm, store_map_fn *each, void *arg, struct error *err);
 
 /* ---- env and secrets ---- */
 
@@ -84,6 +94,31 @@ int store_secrets_count(struct store *store, int64_t *n, struct error *err);
 /* Which key they are sealed with; 0 where none was used yet. */
 int store_key_mark(struct store *store, int64_t *mark, struct error *err);
 int store_key_set_mark(struct store *store, int64_t mark, struct error *err);
+
+/* ---- snapshots ---- */
+
+struct store_snapshot {
+	const char *id;
+	const char *vm; /* which it was taken of; may be gone */
+	const char *name;
+	int64_t created_ms; /* wall clock */
+	const char *sha256;
+	int64_t size;       /* bytes of record */
+	const char *record; /* record.h; NULL where only the rest was asked for */
+};
+
+int store_snapshot_insert(
+	struct store *store, const struct store_snapshot *snapshot, struct error *err);
+int store_snapshot_delete(struct store *store, const char *id, struct error *err);
+typedef void store_snapshot_fn(void *arg, const struct store_snapshot *snapshot);
+/* Without their records, oldest first; vm NULL: all. */
+int store_snapshots(
+	struct store *store, const char *vm, store_snapshot_fn *each, void *arg, struct error *err);
+/* With its record. Called once, or not at all where there is none of this id. */
+int store_snapshot(struct store *store, const char *id, store_snapshot_fn *each, void *arg,
+	struct error *err);
+/* How many there are, and the bytes of their records. */
+int store_snapshots_total(struct store *store, int64_t *n, int64_t *bytes, struct error *err);
 
 /* ---- events ---- */
 
