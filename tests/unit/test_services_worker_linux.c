@@ -167,10 +167,11 @@ static int unlisten(Netdp__VsockUse use, uint32_t port)
 static int forward(const char *id, Netdp__Proto proto, Netdp__Target *target, int fd)
 {
 	Netdp__Envelope env = NETDP__ENVELOPE__INIT;
-	Netdp__ForwardAdd msg = NETDP__FORWARD_ADD__INIT;
+	Netdp__ForwardAdd msg;
 	struct addr loopback;
 	int err;
 
+	netdp__forward_add__init(&msg);
 	addr_parse("127.0.0.1", &loopback);
 	msg.id = wire_put_text(id);
 	msg.proto = proto;
@@ -341,8 +342,9 @@ static void keep_targets(const Netdp__Envelope *reply, int *fds, size_t n_fds)
 static int delete_forward(const char *id)
 {
 	Netdp__Envelope env = NETDP__ENVELOPE__INIT;
-	Netdp__ForwardDelete msg = NETDP__FORWARD_DELETE__INIT;
+	Netdp__ForwardDelete msg;
 
+	netdp__forward_delete__init(&msg);
 	msg.id = wire_put_text(id);
 	env.body_case = NETDP__ENVELOPE__BODY_FORWARD_DELETE;
 	env.forward_delete = &msg;
