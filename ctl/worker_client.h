@@ -33,6 +33,7 @@
 #include <stdint.h>
 
 #define WORKER_CLIENT_DEADLINE_MS 10000
+#define WORKER_CLIENT_BUSY_MS 1000
 #define WORKER_FORWARDS_MAX 512 /* more than a worker takes; what an answer may list */
 #define WORKER_NAME_MAX 253
 #define WORKER_DIALS_MAX 64
@@ -106,6 +107,14 @@ struct worker_config {
 	size_t n_names;
 	bool reset_flows; /* flow_memory holds a dead predecessor's flows: reset them */
 	int flow_memory;  /* the memfd of the VM's flows; kept by netctld across workers; -1 none */
+};
+
+/* What the guest's next life begins with. */
+struct worker_life {
+	const struct mac *mac;            /* or NULL: to be learned */
+	const struct worker_lease *lease; /* or NULL */
+	const struct worker_name *names;
+	size_t n_names;
 };
 
 /* Where a stream of the host's may lead. */
@@ -239,6 +248,10 @@ struct worker_stats {
 	uint32_t tcp_flows;
 	uint32_t udp_flows;
 	uint32_t icmp_flows;
+	/* what a snapshot of the VM would lose */
+	uint32_t busy_pending; /* handshakes and requests under way */
+	uint32_t busy_live;    /* connections */
+	uint32_t busy_queued;  /* packets that wait for the guest or the host */
 };
 
 struct worker_flow {
@@ -341,6 +354,10 @@ void worker_client_hosts_set(struct worker_client *client, const struct worker_h
 	worker_done_fn *done, void *arg);
 void worker_client_dns_set(struct worker_client *client, const struct worker_dns *dns,
 	worker_done_fn *done, void *arg);
+/* Ends the guest's life so far. The answer is a barrier: what the worker tells before it may be of the
+ * old life, what it tells after is not. */
+void worker_client_reset(struct worker_client *client, const struct worker_life *life,
+	worker_done_fn *done, void *arg);
 /* Orderly unless abrupt (no FIN or RST to the guest). Use supervised_want() or
  * supervised_remove() rather: a worker that ends by itself is respawned. */
 void worker_client_shutdown(
@@ -349,6 +366,8 @@ void worker_client_shutdown(
 void worker_client_describe(struct worker_client *client, worker_description_fn *done, void *arg);
 void worker_client_forwards(struct worker_client *client, worker_forwards_fn *done, void *arg);
 void worker_client_stats(struct worker_client *client, worker_stats_fn *done, void *arg);
+/* The same for somebody who waits: in WORKER_CLIENT_BUSY_MS or not at all. */
+void worker_client_busy(struct worker_client *client, worker_stats_fn *done, void *arg);
 void worker_client_flows(
 	struct worker_client *client, size_t max, worker_flows_fn *done, void *arg);
 

@@ -302,6 +302,37 @@ int vsock_resume(struct vsock *vsock, const struct vhost_session *session)
 	return -ENOTSUP;
 }
 
+void vsock_reset_begin(struct vsock *vsock)
+{
+	vsock_mux_hold(vsock->mux);
+	tsi_reset(vsock->tsi); /* there may be some without a guest: a restored VM's */
+	vsock_hybrid_reset(vsock->hybrid);
+	vsock_host_socket_reset(vsock->host_socket);
+}
+
+void vsock_reset_end(struct vsock *vsock)
+{
+	if (vsock->kind == VSOCK_KIND_STREAM)
+		vsock_stream_reset(vsock->stream);
+	else if (vsock->kind == VSOCK_KIND_VHOST)
+		vsock_vhost_reset(vsock->vhost);
+	vsock_mux_release(vsock->mux);
+}
+
+void vsock_busy(const struct vsock *vsock, struct busy *busy)
+{
+	vsock_mux_busy(vsock->mux, busy);
+	busy->pending += (uint32_t)(tsi_pending(vsock->tsi) + vsock_hybrid_pending(vsock->hybrid));
+	busy->live += (uint32_t)vsock_hybrid_count(vsock->hybrid);
+	busy->queued += (uint32_t)(tsi_queued(vsock->tsi) + vsock_stream_queued(vsock->stream) +
+		vsock_vhost_queued(vsock->vhost));
+}
+
+size_t vsock_count(const struct vsock *vsock)
+{
+	return vsock_mux_count(vsock->mux) + vsock_hybrid_count(vsock->hybrid);
+}
+
 struct tsi *vsock_tsi(struct vsock *vsock)
 {
 	return vsock->tsi;

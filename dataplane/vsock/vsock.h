@@ -13,6 +13,7 @@
 #ifndef DATAPLANE_VSOCK_VSOCK_H
 #define DATAPLANE_VSOCK_VSOCK_H
 
+#include "dataplane/busy.h"
 #include "dataplane/counters.h"
 #include "dataplane/egress/dial.h"
 #include "dataplane/loop.h"
@@ -71,6 +72,14 @@ void vsock_free(struct vsock *vsock); /* NULL is ignored */
  * guest has such a CID, -EINVAL: an fd of the wrong kind.
  */
 int vsock_set(struct vsock *vsock, enum vsock_kind kind, int fd, bool listener, uint64_t guest_cid);
+/*
+ * Another life of the guest begins, in two steps with a barrier between: services and connections end
+ * and nothing moves; what waits for the guest goes, and it is told.
+ */
+void vsock_reset_begin(struct vsock *vsock);
+void vsock_reset_end(struct vsock *vsock);
+void vsock_busy(const struct vsock *vsock, struct busy *busy);
+size_t vsock_count(const struct vsock *vsock); /* connections */
 /* As vsock_mux_set_memory(). */
 void vsock_set_memory(struct vsock *vsock, struct flow_memory *memory, bool reset);
 /* Whether a VMM is connected; a HYBRID one is not seen to come and go. */

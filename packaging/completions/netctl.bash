@@ -21,6 +21,10 @@ _netctl_maps() {
 	netctl vsock list "$1" 2>/dev/null | awk 'NR > 1 { print $2 }'
 }
 
+_netctl_snapshots() {
+	netctl snapshot list 2>/dev/null | awk 'NR > 1 { print $1 }'
+}
+
 _netctl_words() {
 	mapfile -t COMPREPLY < <(compgen -W "$1" -- "$cur")
 }
@@ -70,7 +74,7 @@ _netctl() {
 	--mtu | --cid | --subnet | --mac | --dns | --ttl | --forward | --name | --since) return ;;
 	esac
 	if [[ -z $noun ]]; then
-		_netctl_words 'run vm forward vsock listener policy hosts env secret stats flows events health version
+		_netctl_words 'run vm forward vsock listener policy hosts env secret snapshot stats flows events health version
 			-s -o --help --version'
 		return
 	fi
@@ -79,14 +83,14 @@ _netctl() {
 	stats | flows) [[ -n $verb ]] || _netctl_words "$(_netctl_vms) --help" ;;
 	events) _netctl_words '-f --follow --since --help' ;;
 	health | version) _netctl_words '--help' ;;
-	vm | forward | vsock | listener | policy | hosts | env | secret) _netctl_verb ;;
+	vm | forward | vsock | listener | policy | hosts | env | secret | snapshot) _netctl_verb ;;
 	esac
 }
 
 _netctl_verb() {
 	if [[ -z $verb ]]; then
 		case $noun in
-		vm) _netctl_words 'create list show delete --help' ;;
+		vm) _netctl_words 'create list show restore reset delete --help' ;;
 		forward) _netctl_words 'add list delete --help' ;;
 		vsock) _netctl_words 'map unmap list --help' ;;
 		listener) _netctl_words 'list --help' ;;
@@ -94,13 +98,21 @@ _netctl_verb() {
 		hosts) _netctl_words 'set list --help' ;;
 		env) _netctl_words 'set load show unset --help' ;;
 		secret) _netctl_words 'set list delete --help' ;;
+		snapshot) _netctl_words 'create list show export import delete --help' ;;
 		esac
 		return
 	fi
 	case "$noun $verb ${#words[@]}" in
 	'vm create '*) _netctl_words "$create --help" ;;
 	'vm list '*) _netctl_words '--help' ;;
+	'snapshot show 2' | 'snapshot export 2' | 'snapshot delete 2')
+		_netctl_words "$(_netctl_snapshots) --help"
+		;;
+	'snapshot export 3' | 'snapshot import 2') mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
 	*' 2') _netctl_words "$(_netctl_vms) --help" ;;
+	'vm restore 3') _netctl_words "$(_netctl_snapshots) --require-secrets --help" ;;
+	'vm restore '*) _netctl_words '--require-secrets --help' ;;
+	'snapshot create '*) _netctl_words '--require-idle --name --help' ;;
 	'forward delete 3') _netctl_words "$(_netctl_forwards "${words[2]}")" ;;
 	'forward add '*) _netctl_words '--snat --name --help' ;;
 	'vsock unmap 3') _netctl_words "$(_netctl_maps "${words[2]}")" ;;

@@ -25,6 +25,10 @@ function __netctl_maps
     netctl vsock list $words[4] 2>/dev/null | awk 'NR > 1 { print $2 }'
 end
 
+function __netctl_snapshots
+    netctl snapshot list 2>/dev/null | awk 'NR > 1 { print $1 }'
+end
+
 function __netctl_is
     set -l words (commandline -opc)
     string match -q -- "$argv *" "$words[2..-1] "
@@ -51,13 +55,14 @@ complete -c netctl -n __fish_use_subcommand -a policy -d 'Where a guest may go'
 complete -c netctl -n __fish_use_subcommand -a hosts -d 'Names that the guest DNS answers itself'
 complete -c netctl -n __fish_use_subcommand -a env -d 'The environment that a guest may ask for'
 complete -c netctl -n __fish_use_subcommand -a secret -d 'Values that only the guest gets'
+complete -c netctl -n __fish_use_subcommand -a snapshot -d 'Records of VMs to restore from'
 complete -c netctl -n __fish_use_subcommand -a stats -d 'Counters of a VM'
 complete -c netctl -n __fish_use_subcommand -a flows -d 'Live flows of a VM'
 complete -c netctl -n __fish_use_subcommand -a events -d 'What happened'
 complete -c netctl -n __fish_use_subcommand -a health -d 'How the daemon is'
 complete -c netctl -n __fish_use_subcommand -a version -d 'Versions'
 
-complete -c netctl -n '__netctl_is vm; and __netctl_words 2' -a 'create list show delete'
+complete -c netctl -n '__netctl_is vm; and __netctl_words 2' -a 'create list show restore reset delete'
 complete -c netctl -n '__netctl_is forward; and __netctl_words 2' -a 'add list delete'
 complete -c netctl -n '__netctl_is vsock; and __netctl_words 2' -a 'map unmap list'
 complete -c netctl -n '__netctl_is listener; and __netctl_words 2' -a list
@@ -65,16 +70,27 @@ complete -c netctl -n '__netctl_is policy; and __netctl_words 2' -a 'show set al
 complete -c netctl -n '__netctl_is hosts; and __netctl_words 2' -a 'set list'
 complete -c netctl -n '__netctl_is env; and __netctl_words 2' -a 'set load show unset'
 complete -c netctl -n '__netctl_is secret; and __netctl_words 2' -a 'set list delete'
+complete -c netctl -n '__netctl_is snapshot; and __netctl_words 2' -a 'create list show export import delete'
 
 for noun in 'stats' 'flows'
     complete -c netctl -n "__netctl_is $noun; and __netctl_words 2" -a '(__netctl_vms)'
 end
-for verb in 'vm show' 'vm delete' 'forward add' 'forward list' 'forward delete' 'vsock map' \
+for verb in 'vm show' 'vm restore' 'vm reset' 'vm delete' 'snapshot create' 'snapshot list' \
+        'forward add' 'forward list' 'forward delete' 'vsock map' \
         'vsock unmap' 'vsock list' 'listener list' 'policy show' \
         'policy set' 'policy allow' 'policy deny' 'policy check' 'hosts set' 'hosts list' \
         'env set' 'env load' 'env show' 'env unset' 'secret set' 'secret list' 'secret delete'
     complete -c netctl -n "__netctl_is $verb; and __netctl_words 3" -a '(__netctl_vms)'
 end
+for verb in 'snapshot show' 'snapshot export' 'snapshot delete'
+    complete -c netctl -n "__netctl_is $verb; and __netctl_words 3" -a '(__netctl_snapshots)'
+end
+complete -c netctl -n '__netctl_is vm restore; and __netctl_words 4' -a '(__netctl_snapshots)'
+complete -c netctl -n '__netctl_is vm restore' -l require-secrets -d 'Refuse where a secret is missing'
+complete -c netctl -n '__netctl_is snapshot create' -l require-idle -d 'Refuse while anything would be lost'
+complete -c netctl -n '__netctl_is snapshot create' -l name -x -d 'A label'
+complete -c netctl -n '__netctl_is snapshot export; and __netctl_words 4' -F
+complete -c netctl -n '__netctl_is snapshot import; and __netctl_words 3' -F
 complete -c netctl -n '__netctl_is forward delete; and __netctl_words 4' -a '(__netctl_forwards)'
 complete -c netctl -n '__netctl_is vsock unmap; and __netctl_words 4' -a '(__netctl_maps)'
 complete -c netctl -n '__netctl_is policy set; and __netctl_words 4' -F -a 'open public none'
