@@ -154,7 +154,8 @@ START_TEST(bad_requests_are_refused)
 	static const char *const bodies[] = {"[]", "{", "{\"idle\":true}", "{\"require_idle\":1}",
 		"{\"name\":\"A B\"}", "{\"name\":7}"};
 	static const char *const restores[] = {"[]", "{}", "{\"snapshot\":7}",
-		"{\"snapshot\":\"x\",\"secrets\":[]}", "{\"snapshot\":\"x\",\"require_secrets\":0}"};
+		"{\"snapshot\":\"x\",\"secrets\":[]}",
+		"{\"snapshot\":\"x\",\"require_secrets\":0}"};
 
 	for (size_t i = 0; i < sizeof(bodies) / sizeof(*bodies); i++)
 		api_expect(&rig, 400, "POST", "/v1/vms/web/snapshots", bodies[i]);
