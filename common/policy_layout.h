@@ -9,7 +9,7 @@
 #include "common/policy_table.h"
 
 #define POLICY_MAGIC 0x59434c50u /* "PLCY" */
-#define POLICY_VERSION 1u
+#define POLICY_VERSION 2u
 #define POLICY_NO_RULE UINT32_MAX
 #define POLICY_NO_NODE UINT32_MAX
 
@@ -25,7 +25,11 @@ struct policy_header {
 	uint32_t n_rules;
 	int32_t default_by;
 	uint32_t default_allow;
-	uint32_t zero;
+	uint32_t n_names;
+	uint32_t n_members;
+	uint32_t n_text;
+	uint32_t first_named; /* the first rule with names, or POLICY_NO_RULE */
+	uint32_t first_any;   /* the first rule that allows any address, or POLICY_NO_RULE */
 };
 
 struct policy_key { /* an address as two numbers */
@@ -49,9 +53,19 @@ struct policy_seg {
 	uint32_t rule;  /* place in rules, or POLICY_NO_RULE */
 };
 
-struct policy_verdict {
+#define POLICY_FLAG_ALLOW 1u
+#define POLICY_FLAG_VERIFY_DNS 2u
+
+struct policy_action {
 	int32_t by;
-	uint32_t allow;
+	uint32_t flags; /* POLICY_FLAG_* */
+};
+
+struct policy_named { /* a distinct name or wildcard */
+	struct policy_list list[POLICY_CLASSES];
+	struct policy_list members; /* the rules that list it, ascending */
+	uint32_t text;              /* where it begins in the text */
+	uint32_t len;
 };
 
 struct policy_view {
@@ -60,12 +74,26 @@ struct policy_view {
 	const uint32_t *owner;
 	const struct policy_node *nodes;
 	const struct policy_seg *segs;
-	const struct policy_verdict *rules;
+	const struct policy_action *rules;
+	const uint64_t *hashes;
+	const struct policy_named *named;
+	const uint32_t *members;
+	const char *text;
 };
+
+static inline uint64_t policy_padded(uint64_t bytes)
+{
+	return (bytes + 7) & ~UINT64_C(7);
+}
 
 static inline uint64_t policy_owner_bytes(const struct policy_header *h)
 {
-	return ((uint64_t)h->n_ranges * 4 + 7) & ~UINT64_C(7);
+	return policy_padded((uint64_t)h->n_ranges * 4);
+}
+
+static inline uint64_t policy_member_bytes(const struct policy_header *h)
+{
+	return policy_padded((uint64_t)h->n_members * 4);
 }
 
 static inline uint64_t policy_size(const struct policy_header *h)
@@ -73,7 +101,9 @@ static inline uint64_t policy_size(const struct policy_header *h)
 	return sizeof(*h) + (uint64_t)h->n_ranges * sizeof(struct policy_key) +
 		policy_owner_bytes(h) + (uint64_t)h->n_nodes * sizeof(struct policy_node) +
 		(uint64_t)h->n_segs * sizeof(struct policy_seg) +
-		(uint64_t)h->n_rules * sizeof(struct policy_verdict);
+		(uint64_t)h->n_rules * sizeof(struct policy_action) +
+		(uint64_t)h->n_names * (sizeof(uint64_t) + sizeof(struct policy_named)) +
+		policy_member_bytes(h) + policy_padded(h->n_text);
 }
 
 static inline struct policy_view policy_view(const void *blob)
@@ -90,6 +120,14 @@ static inline struct policy_view policy_view(const void *blob)
 	v.segs = (const void *)p;
 	p += v.h->n_segs * sizeof(*v.segs);
 	v.rules = (const void *)p;
+	p += v.h->n_rules * sizeof(*v.rules);
+	v.hashes = (const void *)p;
+	p += v.h->n_names * sizeof(*v.hashes);
+	v.named = (const void *)p;
+	p += v.h->n_names * sizeof(*v.named);
+	v.members = (const void *)p;
+	p += policy_member_bytes(v.h);
+	v.text = (const void *)p;
 	return v;
 }
 
@@ -99,5 +137,26 @@ static inline bool policy_key_le(struct policy_key a, struct policy_key b)
 }
 
 struct policy_key policy_key(const struct addr *a);
+
+/* ---- names (policy_names.c) ---- */
+
+/* A name as it is looked up: without its trailing dot, hashed from the end on, so that the hash
+ * of the wildcard that would match it falls out on the way. */
+struct policy_name_key {
+	const char *text;
+	uint32_t len;
+	uint32_t label; /* length of its left-most label; len where it is the only one */
+	uint64_t exact; /* hash of the name */
+	uint64_t wild;  /* and of its wildcard */
+};
+
+/* False where it is no name that could be in a table. */
+bool policy_name_key(const char *name, struct policy_name_key *out);
+bool policy_names_check(const struct policy_view *v);
+/* The first rule that has the name, or POLICY_NO_RULE. */
+uint32_t policy_names_rule(
+	const struct policy_view *v, const struct policy_name_key *name, int class, uint16_t port);
+uint32_t policy_segs_rule(const struct policy_seg *segs, uint32_t n, uint16_t port);
+bool policy_list_check(const struct policy_view *v, const struct policy_list *l);
 
 #endif

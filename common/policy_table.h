@@ -9,10 +9,17 @@
  *   struct policy_rule rules[] = {…, preset's rules…};
  *   policy_table_compile(&input, &blob, &len, &bad)  →  PolicySet.table
  *   policy_table_check(blob, len)                    →  once, at the worker
- *   policy_table_lookup(blob, proto, addr, port, &by)
+ *   policy_table_judge(blob, gateway, host_access, proto, addr, port, &names)
  *
- * The first rule that matches wins. A lookup costs O(log n) in the number of prefixes and ports,
- * at most a few binary searches, whatever the rules look like (see policy_table.c).
+ * The first rule that matches wins. A lookup costs O(log n) in the number of prefixes, names and
+ * ports, at most a few binary searches and two a name of the address, whatever the rules look
+ * like (see policy_table.c).
+ *
+ * Names: a rule may list names beside prefixes. It matches an address by name while the caller
+ * says that the guest was given the address under a name of the list. A wildcard is as in
+ * certificates (RFC 6125, 6.4.3): `*` stands for exactly one label, the left-most, so
+ * *.example.com is a.example.com, but neither example.com nor a.b.example.com. Case does not
+ * matter, nor does one trailing dot.
  *
  * Addresses in which an IPv4 address is embedded are judged as that address, here and nowhere
  * else: policy_effective_addr().
@@ -48,17 +55,21 @@ struct policy_ports {
 };
 
 /*
- * A rule as it is written: any of `to` and any of `ports`. n_to 0 is any address, n_ports 0 all
- * ports. A rule that names ports says nothing about ICMP. Memory behind the pointers is the
- * caller's and only read while compiling.
+ * A rule as it is written: any of `to` or `names`, and any of `ports`. Without both it is about
+ * any address; n_ports 0 is all ports. A rule that gives ports says nothing about ICMP. Names are
+ * as policy_name_parse() leaves them. Memory behind the pointers is the caller's and only read
+ * while compiling.
  */
 struct policy_rule {
 	bool allow;
 	uint8_t proto; /* POLICY_PROTO_… */
 	const struct prefix *to;
 	size_t n_to;
+	const char *const *names;
+	size_t n_names;
 	const struct policy_ports *ports;
 	size_t n_ports;
+	bool verify_dns; /* what is matched by name is not looked at on the wire */
 	int32_t by; /* what a verdict of this rule is to say: its index, or POLICY_BY_PRESET */
 };
 
@@ -69,10 +80,28 @@ struct policy_input {
 	int32_t default_by; /* POLICY_BY_DEFAULT or POLICY_BY_PRESET */
 };
 
+struct policy_verdict {
+	bool allow;
+	bool by_name;       /* the rule matched by `name`; false where a prefix of it matched, too */
+	bool verify_strict; /* allowed by name, and what the guest sends must bear the name out */
+	int32_t by;
+	const char *name; /* one of the lister's, or NULL; lives as long as that promises */
+};
+
+/*
+ * Who knows the names of addresses: calls match(arg, name) for each name of addr until it returns
+ * true, and returns whether one did (names_admit() of dataplane/egress/names.h).
+ */
+struct policy_names {
+	bool (*admit)(void *log, const struct addr *addr,
+		bool (*match)(void *arg, const char *name), void *arg);
+	void *log;
+};
+
 /*
  * Compiles into a fresh block that the caller frees. Errors, with *bad_rule (may be NULL) the
  * place in in->rules or (size_t)-1:
- *   -EINVAL  an unknown protocol, lo > hi, or an ICMP rule with ports
+ *   -EINVAL  an unknown protocol, lo > hi, an ICMP rule with ports, or not a name
  *   -EDOM    a prefix inside ::/96, 64:ff9b::/96 or 2002::/16, which is judged as IPv4: such a
  *            rule could never match, the IPv4 prefix must be written instead
  *   -E2BIG   more than POLICY_ENTRIES_MAX entries or POLICY_TABLE_MAX bytes
@@ -85,20 +114,62 @@ int policy_table_compile(
  * further checks: 0, -EPROTONOSUPPORT for another version, -EINVAL. */
 int policy_table_check(const void *blob, size_t len);
 
-/* The verdict of a checked table: true to allow. port is 0 for ICMP; by may be NULL.
- * Protocols other than the three are denied. */
+/* The verdict of a checked table's addresses and default, as if no address had a name: true to
+ * allow. port is 0 for ICMP; by may be NULL. Protocols other than the three are denied. */
 bool policy_table_lookup(
 	const void *blob, uint8_t proto, const struct addr *addr, uint16_t port, int32_t *by);
 
 /*
- * The verdict on a guest's flow, with what is true under every policy:
+ * The verdict on a guest's flow, by address and by name (names may be NULL: addresses have none),
+ * with what is true under every policy:
  *  - the gateway address is the host's loopback: only with host_access, and then only a rule of
  *    the VM's own (no preset, no default) can narrow it;
  *  - 0/8, 127/8, :: and ::1 are nobody's on a wire, and the host's own loopback in its socket
  *    calls: denied, so that host_access alone leads there.
  */
-bool policy_table_judge(const void *blob, const struct addr *gateway, bool host_access,
-	uint8_t proto, const struct addr *addr, uint16_t port, int32_t *by);
+struct policy_verdict policy_table_judge(const void *blob, const struct addr *gateway,
+	bool host_access, uint8_t proto, const struct addr *addr, uint16_t port,
+	const struct policy_names *names);
+
+/*
+ * The same as if `name`, which a guest's first bytes or request gave, were the only name of the
+ * address. This, and not the list of the one rule that admitted the flow, is the question to ask
+ * of a server name: a deny rule before it counts, and so does another rule that allows a second
+ * name of a shared address.
+ */
+struct policy_verdict policy_table_judge_as(const void *blob, const struct addr *gateway,
+	bool host_access, uint8_t proto, const struct addr *addr, uint16_t port, const char *name);
+
+/* Whether any rule has names. */
+bool policy_table_has_names(const void *blob);
+/*
+ * Whether a query for this name can be of use: some rule allows it on some port, or nothing but
+ * its address decides since any address is allowed (by default, or by a rule without `to` or
+ * with a prefix of no bits). Smaller prefixes admit addresses, not names. */
+bool policy_table_name_possible(const void *blob, const char *name);
+/* Whether the list of rule `by` has this name, be it an allow or a deny rule. */
+bool policy_table_name_admits(const void *blob, int32_t by, const char *name);
+/* Whether a flow to the address on some port would be allowed whatever its names are. */
+bool policy_table_addr_by_prefix(const void *blob, const struct addr *addr);
+/* How many of the author's rules there are: one more than the largest `by`. */
+uint32_t policy_table_rules(const void *blob);
+
+/* Addresses that are nobody's on the public internet: the list of the preset `public`, without
+ * the host's own. Embedded IPv4 addresses count as what they are. */
+bool policy_addr_is_private(const struct addr *addr);
+
+/* ---- names ---- */
+
+#define POLICY_NAME_LEN 254 /* 253 characters (RFC 1035) and a NUL */
+
+/*
+ * A name or wildcard as an operator writes it, in the form that is compared: lower case, without
+ * the trailing dot. 0, or
+ *   -EILSEQ  not ASCII: the A-label (xn--…) must be written
+ *   -EDOM    `*` elsewhere than as the whole left-most label of more than one
+ *   -EINVAL  not a name: empty or long labels, other characters, or a last label of digits only
+ */
+int policy_name_parse(const char *text, char out[POLICY_NAME_LEN]);
 
 /*
  * IPv4 (mapped) for addresses that carry one: ::ffff:0:0/96 (mapped), ::/96 (compatible, but not
