@@ -7,7 +7,9 @@
  *  2. entries of one prefix make a node, whose port intervals are painted rule by rule: what is
  *     painted already belongs to an earlier rule;
  *  3. a node's lists are merged with those around it where that is cheap, or linked;
- *  4. a sweep over the nodes, with a stack of those that are open, gives the ranges.
+ *  4. a sweep over the nodes, with a stack of those that are open, gives the ranges;
+ *  5. each pair of a rule's name and port range is an entry of its own kind: sorted by hash, name
+ *     and rule, those of one name are painted like those of one prefix. Names do not nest.
  *
  * O(n log n) in the number of entries.
  */
@@ -18,7 +20,8 @@
 #include <stdlib.h>
 
 struct entry {
-	struct policy_key key;
+	struct policy_key key; /* an address, or hi is a name's hash */
+	const char *name;
 	uint32_t rule;
 	uint16_t lo;
 	uint16_t hi;
@@ -35,6 +38,8 @@ struct compiler {
 	const struct policy_input *in;
 	struct entry *entries;
 	size_t n_entries;
+	struct entry *named_entries;
+	size_t n_named_entries;
 
 	struct policy_node *nodes;
 	uint32_t n_nodes;
@@ -43,6 +48,12 @@ struct compiler {
 	uint32_t n_ranges;
 	struct policy_seg *segs;
 	uint32_t n_segs, max_segs;
+	uint64_t *hashes;
+	struct policy_named *named;
+	uint32_t n_named;
+	uint32_t *members;
+	uint32_t n_members;
+	uint32_t n_text;
 
 	/* Scratch for one list: the intervals of a node's own rules. */
 	struct policy_seg *own;
@@ -119,6 +130,12 @@ static int check_rule(const struct policy_rule *r)
 		if (never_matches(&r->to[i]))
 			return -EDOM;
 	}
+	for (size_t i = 0; i < r->n_names; i++) {
+		char name[POLICY_NAME_LEN];
+
+		if (policy_name_parse(r->names[i], name) < 0 || strcmp(name, r->names[i]) != 0)
+			return -EINVAL;
+	}
 	return 0;
 }
 
@@ -135,12 +152,50 @@ static int compare_entries(const void *left, const void *right)
 	return (a->rule > b->rule) - (a->rule < b->rule);
 }
 
+static int compare_named(const void *left, const void *right)
+{
+	const struct entry *a = left, *b = right;
+	int order;
+
+	if (a->key.hi != b->key.hi)
+		return a->key.hi < b->key.hi ? -1 : 1;
+	order = strcmp(a->name, b->name);
+	return order ? order : (a->rule > b->rule) - (a->rule < b->rule);
+}
+
+static const struct policy_ports any_port = {0, UINT16_MAX};
+
+/* Over how many prefixes a rule counts; a rule of names alone over none. */
+static size_t count_to(const struct policy_rule *r)
+{
+	return r->n_to || r->n_names ? r->n_to : 1;
+}
+
+static void add_named(struct compiler *c, uint32_t rule)
+{
+	const struct policy_rule *r = &c->in->rules[rule];
+	size_t n_ports = r->n_ports ? r->n_ports : 1;
+
+	for (size_t i = 0; i < r->n_names * n_ports; i++) {
+		const struct policy_ports *p = r->n_ports ? &r->ports[i % n_ports] : &any_port;
+		const char *name = r->names[i / n_ports];
+
+		c->named_entries[c->n_named_entries++] = (struct entry){
+			.key = {.hi = policy_name_hash(name)},
+			.name = name,
+			.rule = rule,
+			.lo = p->lo,
+			.hi = p->hi,
+			.classes = (uint8_t)rule_classes(r),
+		};
+	}
+}
+
 static void add_entries(struct compiler *c, uint32_t rule)
 {
 	static const struct prefix any_addr = {{{0}}, 0};
-	static const struct policy_ports any_port = {0, UINT16_MAX};
 	const struct policy_rule *r = &c->in->rules[rule];
-	size_t n_to = r->n_to ? r->n_to : 1, n_ports = r->n_ports ? r->n_ports : 1;
+	size_t n_to = count_to(r), n_ports = r->n_ports ? r->n_ports : 1;
 
 	for (size_t i = 0; i < n_to * n_ports; i++) {
 		const struct prefix *to = r->n_to ? &r->to[i / n_ports] : &any_addr;
@@ -157,32 +212,52 @@ static void add_entries(struct compiler *c, uint32_t rule)
 	}
 }
 
-static int collect_entries(struct compiler *c, size_t *bad_rule)
+/* Checks all rules and counts their entries. */
+static int count_entries(
+	const struct policy_input *in, size_t *total, size_t *total_named, size_t *bad_rule)
 {
-	size_t total = 1; /* ::/0 is always there, entry 0 of no class */
 	int rc;
 
-	for (size_t i = 0; i < c->in->n_rules; i++) {
-		const struct policy_rule *r = &c->in->rules[i];
-		size_t n_to = r->n_to ? r->n_to : 1, n_ports = r->n_ports ? r->n_ports : 1;
+	*total = 1; /* ::/0 is always there, entry 0 of no class */
+	*total_named = 0;
+	for (size_t i = 0; i < in->n_rules; i++) {
+		const struct policy_rule *r = &in->rules[i];
+		size_t n_to = count_to(r), n_ports = r->n_ports ? r->n_ports : 1;
 
 		*bad_rule = i;
 		rc = check_rule(r);
 		if (rc < 0)
 			return rc;
 		if (n_to > POLICY_ENTRIES_MAX || n_ports > POLICY_ENTRIES_MAX ||
-			total + n_to * n_ports > POLICY_ENTRIES_MAX + 1)
+			r->n_names > POLICY_ENTRIES_MAX)
 			return -E2BIG;
-		total += n_to * n_ports;
+		*total += n_to * n_ports;
+		*total_named += r->n_names * n_ports;
+		if (*total + *total_named > POLICY_ENTRIES_MAX + 1)
+			return -E2BIG;
 	}
 	*bad_rule = (size_t)-1;
+	return 0;
+}
+
+static int collect_entries(struct compiler *c, size_t *bad_rule)
+{
+	size_t total, total_named;
+	int rc = count_entries(c->in, &total, &total_named, bad_rule);
+
+	if (rc < 0)
+		return rc;
 	c->entries = calloc(total, sizeof(*c->entries));
-	if (!c->entries)
+	c->named_entries = calloc(total_named + 1, sizeof(*c->named_entries));
+	if (!c->entries || !c->named_entries)
 		return -ENOMEM;
 	c->n_entries = 1;
-	for (size_t i = 0; i < c->in->n_rules; i++)
+	for (size_t i = 0; i < c->in->n_rules; i++) {
 		add_entries(c, (uint32_t)i);
+		add_named(c, (uint32_t)i);
+	}
 	qsort(c->entries, c->n_entries, sizeof(*c->entries), compare_entries);
+	qsort(c->named_entries, c->n_named_entries, sizeof(*c->entries), compare_named);
 	return 0;
 }
 
@@ -441,6 +516,69 @@ static int build(struct compiler *c)
 	return 0;
 }
 
+/* ---- names ---- */
+
+static int add_named_list(struct compiler *c, const struct entry *e, size_t n)
+{
+	struct policy_named *named = &c->named[c->n_named];
+	int rc;
+
+	c->hashes[c->n_named++] = e->key.hi;
+	named->text = c->n_text;
+	named->len = (uint32_t)strlen(e->name);
+	c->n_text += named->len;
+	named->members.first = c->n_members;
+	for (size_t i = 0; i < n; i++) {
+		if (!i || e[i].rule != e[i - 1].rule)
+			c->members[c->n_members++] = e[i].rule;
+	}
+	named->members.count = c->n_members - named->members.first;
+	for (int i = 0; i < POLICY_CLASSES; i++) {
+		struct policy_list *l = &named->list[i];
+
+		rc = append_list(c, paint_own(c, e, n, i), NULL, l);
+		if (rc < 0)
+			return rc;
+		if (i && same_list(c, l, &named->list[0])) {
+			c->n_segs = l->first;
+			*l = named->list[0];
+		}
+	}
+	return 0;
+}
+
+static int build_named(struct compiler *c)
+{
+	size_t n;
+	int rc;
+
+	for (size_t i = 0; i < c->n_named_entries; i += n) {
+		const struct entry *e = &c->named_entries[i];
+
+		for (n = 1; i + n < c->n_named_entries; n++) {
+			if (strcmp(e[n].name, e->name) != 0)
+				break;
+		}
+		rc = add_named_list(c, e, n);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+static bool allows_any(const struct policy_rule *r)
+{
+	if (!r->allow)
+		return false;
+	if (!r->n_to)
+		return !r->n_names;
+	for (size_t i = 0; i < r->n_to; i++) {
+		if (r->to[i].bits == 0 || (r->to[i].bits == 96 && addr_is_v4(&r->to[i].addr)))
+			return true;
+	}
+	return false;
+}
+
 /* ---- the block ---- */
 
 static void *put(void *to, const void *from, size_t len)
@@ -448,6 +586,21 @@ static void *put(void *to, const void *from, size_t len)
 	if (len)
 		memcpy(to, from, len);
 	return (uint8_t *)to + len;
+}
+
+static void write_named(const struct compiler *c, uint8_t *p)
+{
+	struct policy_header h = {.n_members = c->n_members};
+	const struct entry *e = c->named_entries;
+
+	p = put(p, c->hashes, c->n_named * sizeof(*c->hashes));
+	p = put(p, c->named, c->n_named * sizeof(*c->named));
+	put(p, c->members, c->n_members * sizeof(*c->members));
+	p += policy_member_bytes(&h);
+	for (size_t i = 0; i < c->n_named_entries; i++) {
+		if (!i || strcmp(e[i].name, e[i - 1].name) != 0)
+			p = put(p, e[i].name, strlen(e[i].name));
+	}
 }
 
 static int write_blob(const struct compiler *c, uint8_t **blob, size_t *len)
@@ -461,6 +614,11 @@ static int write_blob(const struct compiler *c, uint8_t **blob, size_t *len)
 		.n_rules = (uint32_t)c->in->n_rules,
 		.default_by = c->in->default_by,
 		.default_allow = c->in->default_allow,
+		.n_names = c->n_named,
+		.n_members = c->n_members,
+		.n_text = c->n_text,
+		.first_named = POLICY_NO_RULE,
+		.first_any = POLICY_NO_RULE,
 	};
 	uint64_t size = policy_size(&h);
 	uint8_t *p;
@@ -468,6 +626,12 @@ static int write_blob(const struct compiler *c, uint8_t **blob, size_t *len)
 	if (size > POLICY_TABLE_MAX)
 		return -E2BIG;
 	h.size = (uint32_t)size;
+	for (uint32_t i = h.n_rules; i-- > 0;) {
+		if (c->in->rules[i].n_names)
+			h.first_named = i;
+		if (allows_any(&c->in->rules[i]))
+			h.first_any = i;
+	}
 	*blob = p = calloc(1, size);
 	if (!p)
 		return -ENOMEM;
@@ -479,10 +643,14 @@ static int write_blob(const struct compiler *c, uint8_t **blob, size_t *len)
 	p = put(p, c->nodes, c->n_nodes * sizeof(*c->nodes));
 	p = put(p, c->segs, c->n_segs * sizeof(*c->segs));
 	for (size_t i = 0; i < c->in->n_rules; i++) {
-		struct policy_verdict v = {c->in->rules[i].by, c->in->rules[i].allow};
+		const struct policy_rule *r = &c->in->rules[i];
+		struct policy_action action = {.by = r->by};
 
-		p = put(p, &v, sizeof(v));
+		action.flags = (r->allow ? POLICY_FLAG_ALLOW : 0) |
+			(r->verify_dns ? POLICY_FLAG_VERIFY_DNS : 0);
+		p = put(p, &action, sizeof(action));
 	}
+	write_named(c, p);
 	return 0;
 }
 
@@ -490,7 +658,7 @@ int policy_table_compile(
 	const struct policy_input *in, uint8_t **blob, size_t *len, size_t *bad_rule)
 {
 	struct compiler c = {.in = in};
-	size_t ignored;
+	size_t ignored, n;
 	int rc;
 
 	rc = collect_entries(&c, bad_rule ? bad_rule : &ignored);
@@ -499,16 +667,27 @@ int policy_table_compile(
 	c.nodes = calloc(c.n_entries, sizeof(*c.nodes));
 	c.keys = calloc(c.n_entries * 2 + 1, sizeof(*c.keys));
 	c.owner = calloc(c.n_entries * 2 + 1, sizeof(*c.owner));
-	c.own = calloc(c.n_entries * 2 + 2, sizeof(*c.own));
-	c.next = calloc(c.n_entries * 2 + 3, sizeof(*c.next));
+	c.hashes = calloc(c.n_named_entries + 1, sizeof(*c.hashes));
+	c.named = calloc(c.n_named_entries + 1, sizeof(*c.named));
+	c.members = calloc(c.n_named_entries + 1, sizeof(*c.members));
+	n = c.n_entries > c.n_named_entries ? c.n_entries : c.n_named_entries;
+	c.own = calloc(n * 2 + 2, sizeof(*c.own));
+	c.next = calloc(n * 2 + 3, sizeof(*c.next));
 	rc = -ENOMEM;
-	if (!c.nodes || !c.keys || !c.owner || !c.own || !c.next)
+	if (!c.nodes || !c.keys || !c.owner || !c.own || !c.next || !c.hashes || !c.named ||
+		!c.members)
 		goto out;
 	rc = build(&c);
+	if (rc == 0)
+		rc = build_named(&c);
 	if (rc == 0)
 		rc = write_blob(&c, blob, len);
 out:
 	free(c.entries);
+	free(c.named_entries);
+	free(c.hashes);
+	free(c.named);
+	free(c.members);
 	free(c.nodes);
 	free(c.keys);
 	free(c.owner);

@@ -150,6 +150,7 @@ struct policy_name_key {
 	uint64_t wild;  /* and of its wildcard */
 };
 
+uint64_t policy_name_hash(const char *pattern);
 /* False where it is no name that could be in a table. */
 bool policy_name_key(const char *name, struct policy_name_key *out);
 bool policy_names_check(const struct policy_view *v);

@@ -12,12 +12,19 @@
  *   segs[n_segs]       per node and protocol: port intervals, ascending from port 0, and the
  *                      first rule that matches there
  *   rules[n_rules]     verdict and author's index of each rule
+ *   hashes[n_names]    of each distinct name or wildcard, ascending
+ *   named[n_names]     its lists in segs, its rules in members, its text
+ *   members[…] text[…]
  *
  * A lookup finds the range, then the node's interval for the port: two binary searches. The rules
  * of the prefixes around a node matter too. Where their list is short next to the node's own it
  * is merged into it when compiling; where it is long the node has a link `up` to it, and the
  * lookup goes on there and takes the least rule. Each link leads to a list at least four times
  * as long, so a chain has at most eight links, and no table grows beyond a few times its input.
+ *
+ * Names are looked up in the same way (policy_names.c), and the least rule of all that match, by
+ * the address or one of its names, decides. Where the address has found a rule before the first
+ * one with names, nobody is asked for names.
  */
 #include "common/policy_table.h"
 
@@ -80,7 +87,7 @@ static uint32_t find_range(const struct policy_key *keys, uint32_t n, struct pol
 	return base;
 }
 
-static uint32_t find_rule(const struct policy_seg *segs, uint32_t n, uint16_t port)
+uint32_t policy_segs_rule(const struct policy_seg *segs, uint32_t n, uint16_t port)
 {
 	uint32_t base = 0;
 
@@ -93,33 +100,99 @@ static uint32_t find_rule(const struct policy_seg *segs, uint32_t n, uint16_t po
 	return segs[base].rule;
 }
 
+/* The first rule whose prefixes and ports match, or POLICY_NO_RULE. */
+static uint32_t addr_rule(
+	const struct policy_view *v, int class, const struct addr *addr, uint16_t port)
+{
+	struct addr real = policy_effective_addr(addr);
+	uint32_t rule = POLICY_NO_RULE;
+	uint32_t node = v->owner[find_range(v->keys, v->h->n_ranges, policy_key(&real))];
+
+	for (; node != POLICY_NO_NODE; node = v->nodes[node].up) {
+		const struct policy_list *l = &v->nodes[node].list[class];
+		uint32_t found = policy_segs_rule(v->segs + l->first, l->count, port);
+
+		/* POLICY_NO_RULE is the largest number. */
+		if (found < rule)
+			rule = found;
+	}
+	return rule;
+}
+
+static bool rule_allows(const struct policy_view *v, uint32_t rule)
+{
+	if (rule == POLICY_NO_RULE)
+		return v->h->default_allow;
+	return v->rules[rule].flags & POLICY_FLAG_ALLOW;
+}
+
+static int32_t rule_by(const struct policy_view *v, uint32_t rule)
+{
+	return rule == POLICY_NO_RULE ? v->h->default_by : v->rules[rule].by;
+}
+
 bool policy_table_lookup(
 	const void *blob, uint8_t proto, const struct addr *addr, uint16_t port, int32_t *by)
 {
 	struct policy_view v = policy_view(blob);
-	struct addr real = policy_effective_addr(addr);
 	int class = proto_class(proto);
-	uint32_t rule = POLICY_NO_RULE, node;
+	uint32_t rule;
 
 	if (class < 0) {
 		if (by)
 			*by = POLICY_BY_DEFAULT;
 		return false;
 	}
-	if (class == POLICY_CLASS_ICMP)
-		port = 0;
-	node = v.owner[find_range(v.keys, v.h->n_ranges, policy_key(&real))];
-	for (; node != POLICY_NO_NODE; node = v.nodes[node].up) {
-		const struct policy_list *l = &v.nodes[node].list[class];
-		uint32_t found = find_rule(v.segs + l->first, l->count, port);
-
-		/* POLICY_NO_RULE is the largest number. */
-		if (found < rule)
-			rule = found;
-	}
+	rule = addr_rule(&v, class, addr, class == POLICY_CLASS_ICMP ? 0 : port);
 	if (by)
-		*by = rule == POLICY_NO_RULE ? v.h->default_by : v.rules[rule].by;
-	return rule == POLICY_NO_RULE ? v.h->default_allow : v.rules[rule].allow;
+		*by = rule_by(&v, rule);
+	return rule_allows(&v, rule);
+}
+
+/* ---- by name ---- */
+
+struct name_walk {
+	const struct policy_view *v;
+	int class;
+	uint16_t port;
+	uint32_t rule; /* the least so far */
+	const char *name;
+};
+
+/* All names are weighed, since a later one may match an earlier rule. */
+static bool weigh_name(void *arg, const char *name)
+{
+	struct name_walk *walk = arg;
+	struct policy_name_key key;
+	uint32_t rule;
+
+	if (!policy_name_key(name, &key))
+		return false;
+	rule = policy_names_rule(walk->v, &key, walk->class, walk->port);
+	if (rule < walk->rule) {
+		walk->rule = rule;
+		walk->name = name;
+	}
+	return false;
+}
+
+static struct policy_verdict look_up(const struct policy_view *v, int class,
+	const struct addr *addr, uint16_t port, const struct policy_names *names)
+{
+	struct name_walk walk = {.v = v, .class = class, .port = port};
+	struct policy_verdict verdict = {.name = NULL};
+
+	walk.rule = addr_rule(v, class, addr, port);
+	/* first_named is POLICY_NO_RULE without names. */
+	if (names && v->h->first_named < walk.rule)
+		names->admit(names->log, addr, weigh_name, &walk);
+	verdict.allow = rule_allows(v, walk.rule);
+	verdict.by = rule_by(v, walk.rule);
+	verdict.name = walk.name;
+	verdict.by_name = walk.name != NULL;
+	verdict.verify_strict = verdict.allow && verdict.by_name &&
+		!(v->rules[walk.rule].flags & POLICY_FLAG_VERIFY_DNS);
+	return verdict;
 }
 
 /* Addresses that mean the host itself to its socket calls, and nobody on a wire. */
@@ -132,26 +205,74 @@ static bool is_host_internal(const struct addr *a)
 	return addr_is_loopback(&real) || addr_is_unspecified(&real);
 }
 
-bool policy_table_judge(const void *blob, const struct addr *gateway, bool host_access,
-	uint8_t proto, const struct addr *addr, uint16_t port, int32_t *by)
+struct policy_verdict policy_table_judge(const void *blob, const struct addr *gateway,
+	bool host_access, uint8_t proto, const struct addr *addr, uint16_t port,
+	const struct policy_names *names)
 {
+	struct policy_view v = policy_view(blob);
+	struct policy_verdict verdict = {.by = POLICY_BY_HOST_ACCESS};
 	bool to_gateway = addr_eq(addr, gateway);
-	int32_t who;
-	bool allow;
+	int class = proto_class(proto);
 
-	if (is_host_internal(addr) || (to_gateway && !host_access)) {
-		if (by)
-			*by = POLICY_BY_HOST_ACCESS;
-		return false;
+	if (is_host_internal(addr) || (to_gateway && !host_access))
+		return verdict;
+	verdict.by = POLICY_BY_DEFAULT;
+	if (class < 0)
+		return verdict;
+	verdict = look_up(&v, class, addr, class == POLICY_CLASS_ICMP ? 0 : port, names);
+	if (to_gateway && verdict.by < 0)
+		verdict = (struct policy_verdict){.allow = true, .by = POLICY_BY_HOST_ACCESS};
+	return verdict;
+}
+
+static bool admit_one(void *log, const struct addr *addr,
+	bool (*match)(void *arg, const char *name), void *arg)
+{
+	(void)addr;
+	return match(arg, log);
+}
+
+struct policy_verdict policy_table_judge_as(const void *blob, const struct addr *gateway,
+	bool host_access, uint8_t proto, const struct addr *addr, uint16_t port, const char *name)
+{
+	/* admit_one() hands the name to a callback that only reads it. */
+	struct policy_names names = {.admit = admit_one, .log = (void *)(uintptr_t)name};
+
+	return policy_table_judge(blob, gateway, host_access, proto, addr, port, &names);
+}
+
+bool policy_table_addr_by_prefix(const void *blob, const struct addr *addr)
+{
+	struct policy_view v = policy_view(blob);
+	struct addr real = policy_effective_addr(addr);
+	uint32_t node = v.owner[find_range(v.keys, v.h->n_ranges, policy_key(&real))];
+
+	/* A verdict can only change where an interval of one of the lists begins. */
+	for (; node != POLICY_NO_NODE; node = v.nodes[node].up) {
+		for (int class = 0; class < POLICY_CLASSES; class++) {
+			const struct policy_list *l = &v.nodes[node].list[class];
+
+			for (uint32_t i = 0; i < l->count; i++) {
+				uint16_t port = (uint16_t)v.segs[l->first + i].start;
+
+				if (rule_allows(&v, addr_rule(&v, class, addr, port)))
+					return true;
+			}
+		}
 	}
-	allow = policy_table_lookup(blob, proto, addr, port, &who);
-	if (to_gateway && who < 0 && proto_class(proto) >= 0) {
-		allow = true;
-		who = POLICY_BY_HOST_ACCESS;
+	return false;
+}
+
+uint32_t policy_table_rules(const void *blob)
+{
+	struct policy_view v = policy_view(blob);
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < v.h->n_rules; i++) {
+		if (v.rules[i].by >= 0 && (uint32_t)v.rules[i].by >= n)
+			n = (uint32_t)v.rules[i].by + 1;
 	}
-	if (by)
-		*by = who;
-	return allow;
+	return n;
 }
 
 /* ---- checking ---- */
@@ -169,7 +290,7 @@ static bool check_ranges(const struct policy_view *v)
 	return true;
 }
 
-static bool check_list(const struct policy_view *v, const struct policy_list *l)
+bool policy_list_check(const struct policy_view *v, const struct policy_list *l)
 {
 	if (!l->count || l->first >= v->h->n_segs || l->count > v->h->n_segs - l->first)
 		return false;
@@ -185,7 +306,7 @@ static bool check_nodes(const struct policy_view *v)
 		if (node->up != POLICY_NO_NODE && node->up >= i)
 			return false;
 		for (int c = 0; c < POLICY_CLASSES; c++) {
-			if (!check_list(v, &node->list[c]))
+			if (!policy_list_check(v, &node->list[c]))
 				return false;
 		}
 	}
@@ -196,7 +317,7 @@ static bool check_nodes(const struct policy_view *v)
 			return false;
 	}
 	for (uint32_t i = 0; i < v->h->n_rules; i++) {
-		if (v->rules[i].allow > 1)
+		if (v->rules[i].flags > (POLICY_FLAG_ALLOW | POLICY_FLAG_VERIFY_DNS))
 			return false;
 	}
 	return true;
@@ -218,7 +339,7 @@ int policy_table_check(const void *blob, size_t len)
 	if (h->size != len || policy_size(h) != len || h->default_allow > 1)
 		return -EINVAL;
 	v = policy_view(blob);
-	return check_ranges(&v) && check_nodes(&v) ? 0 : -EINVAL;
+	return check_ranges(&v) && check_nodes(&v) && policy_names_check(&v) ? 0 : -EINVAL;
 }
 
 /* ---- presets ---- */
@@ -247,6 +368,17 @@ static const struct prefix not_public[] = {
 	{{{0xfe, 0x80}}, 10},
 	{{{0xff}}, 8},
 };
+
+bool policy_addr_is_private(const struct addr *addr)
+{
+	struct addr real = policy_effective_addr(addr);
+
+	for (size_t i = 0; i < sizeof(not_public) / sizeof(not_public[0]); i++) {
+		if (prefix_contains(&not_public[i], &real))
+			return true;
+	}
+	return false;
+}
 
 static const char *const preset_names[] = {"open", "none", "public"};
 

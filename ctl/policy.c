@@ -361,6 +361,7 @@ struct json_object *policy_explain(const struct policy *policy, const void *tabl
 	struct error *err)
 {
 	struct question q = {.port = 0};
+	struct policy_verdict judged;
 	struct json_object *doc;
 	char text[160];
 	const char *by_name = "rule", *verdict;
@@ -369,7 +370,10 @@ struct json_object *policy_explain(const struct policy *policy, const void *tabl
 
 	if (read_question(question, &q, err) < 0)
 		return NULL;
-	allow = policy_table_judge(table, gateway, host_access, q.proto, &q.to, q.port, &by);
+	judged = policy_table_judge(
+		table, gateway, host_access, q.proto, &q.to, q.port, NULL);
+	allow = judged.allow;
+	by = judged.by;
 	verdict = allow ? "allow" : "deny";
 	if (by >= 0) {
 		snprintf(text, sizeof(text), "%s by rule %d", allow ? "allowed" : "denied", by);

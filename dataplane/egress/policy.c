@@ -72,13 +72,18 @@ int egress_policy_replace(struct egress_policy *policy, const void *table, size_
 bool egress_policy_allows(
 	const struct egress_policy *policy, uint8_t proto, const struct endpoint *dst, int32_t *by)
 {
+	struct policy_verdict verdict;
+
 	if (!policy->table) {
 		if (by)
 			*by = POLICY_BY_DEFAULT;
 		return false;
 	}
-	return policy_table_judge(policy->table, &policy->net->gateway, policy->net->host_access,
-		proto, &dst->addr, dst->port, by);
+	verdict = policy_table_judge(policy->table, &policy->net->gateway,
+		policy->net->host_access, proto, &dst->addr, dst->port, NULL);
+	if (by)
+		*by = verdict.by;
+	return verdict.allow;
 }
 
 static bool same_refusal(const struct egress_refusal *a, const struct egress_refusal *b)

@@ -4,7 +4,7 @@
  * the first byte is odd the rest is rules instead, which must compile into what it accepts.
  *
  *	clang -fsanitize=fuzzer,address,undefined -I. -D_GNU_SOURCE tests/fuzz/fuzz_policy_table.c \
- *		common/policy_{table,compile}.c common/addr.c
+ *		common/policy_{table,names,compile}.c common/addr.c
  */
 #include "common/policy_table.h"
 
@@ -13,17 +13,55 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+static const char *const names[] = {"a", "a.b", "b.b", "c.a.b", "*.b", "", ".", "A.B."};
+
+#define N_NAMES (sizeof(names) / sizeof(names[0]))
+
+static bool admit_all(void *log, const struct addr *addr,
+	bool (*match)(void *arg, const char *name), void *arg)
+{
+	(void)log;
+	(void)addr;
+	for (size_t i = 0; i < N_NAMES; i++) {
+		if (match(arg, names[i]))
+			return true;
+	}
+	return false;
+}
+
+/* What the plain functions say of names must agree with one another. */
+static void ask_names(const void *blob)
+{
+	bool listed = false;
+
+	for (size_t i = 0; i < N_NAMES; i++) {
+		policy_table_name_possible(blob, names[i]);
+		for (int32_t by = -3; by < 8; by++)
+			listed |= policy_table_name_admits(blob, by, names[i]);
+	}
+	if (listed && !policy_table_has_names(blob))
+		abort();
+}
+
 static void look_around(const void *blob)
 {
+	struct policy_names log = {.admit = admit_all};
 	static const uint8_t protos[] = {1, 6, 17, 58, 47};
 	struct addr addrs[] = {addr_from_v4(0), addr_from_v4(0x0a000001), addr_from_v4(UINT32_MAX),
 		addr_any, {{0xff, 0xff}}};
-	int32_t by;
+	struct policy_verdict verdict;
 
+	ask_names(blob);
 	for (size_t i = 0; i < sizeof(addrs) / sizeof(addrs[0]); i++) {
-		for (uint32_t port = 0; port < 65536; port += 5041)
-			policy_table_judge(blob, &addrs[1], true, protos[port % 5], &addrs[i],
-				(uint16_t)port, &by);
+		policy_table_addr_by_prefix(blob, &addrs[i]);
+		for (uint32_t port = 0; port < 65536; port += 5041) {
+			verdict = policy_table_judge(blob, &addrs[1], true, protos[port % 5],
+				&addrs[i], (uint16_t)port, &log);
+			if (verdict.by_name != (verdict.name != NULL))
+				abort();
+			if (verdict.verify_strict && !(verdict.allow && verdict.by_name))
+				abort();
+		}
 	}
 }
 
@@ -39,7 +77,10 @@ static void check(const uint8_t *data, size_t size)
 	free(blob);
 }
 
-/* Each rule is 8 bytes: flags, protocol, prefix length, a byte of address, two ports. */
+static const char *const patterns[] = {"a", "a.b", "*.b", "*.a.b", "b", "c.b", "*.a", "a.a.b"};
+
+/* Each rule is 8 bytes: flags, protocol, prefix length, a byte of address, two ports. The flags'
+ * upper bits choose names. */
 static void compile(const uint8_t *data, size_t size)
 {
 	enum { MAX = 512 };
@@ -65,6 +106,9 @@ static void compile(const uint8_t *data, size_t size)
 			.n_to = data[0] >> 1 & 1,
 			.ports = &ports[i],
 			.n_ports = data[0] >> 2 & 1,
+			.names = &patterns[data[0] >> 5],
+			.n_names = data[0] >> 4 & 1,
+			.verify_dns = data[7] & 1,
 			.by = (int32_t)i,
 		};
 	}

@@ -285,10 +285,11 @@ END_TEST
 static int32_t judge(struct table t, bool host_access, const char *addr, uint16_t port, bool *allow)
 {
 	struct addr gateway = ip("10.0.2.2"), a = ip(addr);
-	int32_t by;
+	struct policy_verdict verdict = policy_table_judge(
+		t.blob, &gateway, host_access, TCP, &a, port, NULL);
 
-	*allow = policy_table_judge(t.blob, &gateway, host_access, TCP, &a, port, &by);
-	return by;
+	*allow = verdict.allow;
+	return verdict.by;
 }
 
 START_TEST(host_access_alone_leads_to_loopback)
