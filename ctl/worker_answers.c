@@ -124,6 +124,7 @@ static bool on_flow_refused(struct worker_client *client, const Netdp__FlowRefus
 	if (!read_proto(msg->proto, &event.proto) ||
 		!wire_get_endpoint(msg->addr, msg->port, &event.to))
 		return false;
+	wire_get_remark(msg->name, event.name, sizeof(event.name));
 	if (client->events->flow_refused)
 		client->events->flow_refused(client->events_arg, &event);
 	return true;

@@ -261,6 +261,7 @@ static void put_policy(const struct worker_policy *policy, Netdp__PolicySet *out
 	netdp__policy_set__init(out);
 	out->table = wire_put(policy->table, policy->len);
 	out->cut_existing = policy->cut_existing;
+	out->document = policy->document;
 }
 
 struct names_msg {

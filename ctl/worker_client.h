@@ -72,6 +72,7 @@ struct worker_policy {
 	const void *table; /* common/policy_table.h, as compiled */
 	size_t len;
 	bool cut_existing;
+	uint64_t document; /* as PolicySet.document */
 };
 
 struct worker_lease {
@@ -275,6 +276,18 @@ typedef void worker_forwards_fn(
 typedef void worker_stats_fn(
 	void *arg, int code, const char *text, const struct worker_stats *stats);
 /* All flows up to `max` asked for; truncated says that there were more. */
+/* What a rule let through and refused since the worker got its policy. */
+struct worker_policy_count {
+	uint64_t flows;
+	uint64_t tx_bytes; /* from the guest */
+	uint64_t rx_bytes; /* to the guest */
+	uint64_t refusals;
+};
+#define WORKER_POLICY_OTHERS 3u /* default, preset, host_access: the last three, in this order */
+typedef void worker_policy_counts_fn(void *arg, int code, const char *text,
+	const struct worker_policy_count *counts, size_t n);
+typedef void worker_addr_names_fn(
+	void *arg, int code, const char *text, const char *const *names, size_t n);
 typedef void worker_flows_fn(void *arg, int code, const char *text, const struct worker_flow *flows,
 	size_t n, bool truncated);
 typedef void worker_vsock_fn(void *arg, int code, const char *text, struct worker_vsock *vsock);
@@ -295,6 +308,7 @@ struct worker_refused_event { /* aggregated: one a destination and second */
 	struct endpoint to;
 	int32_t rule; /* index, or a negative POLICY_BY_* */
 	uint32_t count;
+	char name[WORKER_NAME_MAX + 1]; /* that the rule has, or the address; or "" */
 };
 
 struct worker_vsock_event {
@@ -350,6 +364,11 @@ void worker_client_forward_delete(
 	struct worker_client *client, const char *id, worker_done_fn *done, void *arg);
 void worker_client_policy_set(struct worker_client *client, const struct worker_policy *policy,
 	worker_done_fn *done, void *arg);
+void worker_client_policy_counts(
+	struct worker_client *client, worker_policy_counts_fn *done, void *arg);
+/* The names under which the guest was given an address. */
+void worker_client_addr_names(struct worker_client *client, const struct addr *addr,
+	worker_addr_names_fn *done, void *arg);
 void worker_client_hosts_set(struct worker_client *client, const struct worker_hosts *hosts,
 	worker_done_fn *done, void *arg);
 void worker_client_dns_set(struct worker_client *client, const struct worker_dns *dns,

@@ -54,6 +54,7 @@ static void send_event(struct control *control, const struct control_event *even
 		refused.port = event->dst.port;
 		refused.rule = event->by;
 		refused.count = event->count;
+		refused.name = wire_put_text(event->name);
 		env.body_case = NETDP__ENVELOPE__BODY_FLOW_REFUSED;
 		env.flow_refused = &refused;
 	}
@@ -88,12 +89,13 @@ static void on_link_changed(void *arg, bool up, enum link_kind kind, const char 
 	control_event(arg, &event);
 }
 
-static void on_refused(
-	void *arg, uint8_t proto, const struct endpoint *dst, int32_t by, uint32_t count)
+static void on_refused(void *arg, uint8_t proto, const struct endpoint *dst, int32_t by,
+	const char *name, uint32_t count)
 {
 	struct control *control = arg;
 	struct control_event event = {.proto = proto, .dst = *dst, .by = by, .count = count};
 
+	wire_get_remark(name ? name : "", event.name, sizeof(event.name));
 	if (!control_can_send(control))
 		queue_event(control, &event);
 	else if (rpc_queued(control->rpc) > EVENTS_BACKLOG)

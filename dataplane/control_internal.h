@@ -24,6 +24,7 @@ struct control_event {
 	uint8_t proto;
 	struct endpoint dst;
 	int32_t by;
+	char name[POLICY_NAME_LEN]; /* or "" */
 	uint32_t count;
 };
 
@@ -69,6 +70,10 @@ int request_take_fd(const struct request *r);
 /* Parts of messages; false for what is malformed. */
 bool request_read_lease(const Netdp__Lease *msg, struct worker_lease *lease);
 bool request_restore_names(const struct request *r, const Netdp__NamesSeen *msg);
+
+/* control_policy.c */
+void control_policy_counts(const struct request *r);
+void control_addr_names(const struct request *r);
 
 /* control_reset.c */
 void control_reset(const struct request *r);

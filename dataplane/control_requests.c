@@ -206,7 +206,8 @@ static bool apply_rest(
 
 	if (msg->policy)
 		*code = worker_policy_set(
-			r->worker, msg->policy->table.data, msg->policy->table.len, false, err);
+			r->worker, msg->policy->table.data, msg->policy->table.len,
+			msg->policy->document, false, err);
 	if (*code >= 0 && msg->dns && !set_dns(r, msg->dns, code, err))
 		return false;
 	if (*code >= 0 && msg->hosts && !set_hosts(r, msg->hosts, code, err))
@@ -360,8 +361,8 @@ static void on_policy_set(const struct request *r)
 	struct error err = {0};
 
 	request_answer(r,
-		worker_policy_set(
-			r->worker, msg->table.data, msg->table.len, msg->cut_existing, &err),
+		worker_policy_set(r->worker, msg->table.data, msg->table.len, msg->document,
+			msg->cut_existing, &err),
 		&err);
 }
 
@@ -558,6 +559,8 @@ static const struct handler {
 	{NETDP__ENVELOPE__BODY_FORWARD_DELETE, on_forward_delete, false},
 	{NETDP__ENVELOPE__BODY_FORWARDS_GET, on_forwards_get, true},
 	{NETDP__ENVELOPE__BODY_POLICY_SET, on_policy_set, false},
+	{NETDP__ENVELOPE__BODY_POLICY_COUNTS_GET, control_policy_counts, false},
+	{NETDP__ENVELOPE__BODY_ADDR_NAMES_GET, control_addr_names, false},
 	{NETDP__ENVELOPE__BODY_HOSTS_SET, on_hosts_set, false},
 	{NETDP__ENVELOPE__BODY_DNS_SET, on_dns_set, false},
 	{NETDP__ENVELOPE__BODY_STATS_GET, on_stats_get, true},

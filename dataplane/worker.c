@@ -171,12 +171,12 @@ static void on_dns_answer(void *arg, const struct dns_from *from, const uint8_t 
 		udp_deliver(w->udp, &from->asked, &from->guest, msg, len);
 }
 
-static void on_refused(
-	void *arg, uint8_t proto, const struct endpoint *dst, int32_t by, uint32_t count)
+static void on_refused(void *arg, uint8_t proto, const struct endpoint *dst, int32_t by,
+	const char *name, uint32_t count)
 {
 	struct worker *w = arg;
 
-	w->events.refused(w->events.arg, proto, dst, by, count);
+	w->events.refused(w->events.arg, proto, dst, by, name, count);
 }
 
 static void on_vsock_changed(
@@ -278,6 +278,7 @@ int worker_reset(struct worker *w, void (*done)(void *arg), void *arg)
 	dns_reset(w->dns);
 	dhcp_restore(w->dhcp, &none);
 	egress_report_refusals(w->egress);
+	egress_restart_counts(w->egress);
 	timer_disarm(loop_wheel(w->loop), &w->tell_timer);
 	w->mac_untold = w->lease_untold = false;
 	w->barrier_passes = 0;
@@ -539,10 +540,15 @@ int worker_stream_attach(struct worker *w, const struct attach *attach, int fd,
 	return attach_start(w->attaches, attach, fd, done, arg);
 }
 
-int worker_policy_set(
-	struct worker *w, const void *table, size_t len, bool cut_existing, struct error *err)
+struct egress *worker_egress(const struct worker *w)
 {
-	if (egress_policy_set(w->egress, table, len) < 0)
+	return w->egress;
+}
+
+int worker_policy_set(struct worker *w, const void *table, size_t len, uint64_t document,
+	bool cut_existing, struct error *err)
+{
+	if (egress_policy_set(w->egress, table, len, document) < 0)
 		return error_set(
 			err, 400, "policy", "vm %s: the policy table is damaged", w->config.vm);
 	if (cut_existing) {

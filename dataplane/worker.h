@@ -10,6 +10,7 @@
 #include "common/error.h"
 #include "dataplane/attach.h"
 #include "dataplane/counters.h"
+#include "dataplane/egress/policy.h"
 #include "dataplane/link/link.h"
 #include "dataplane/loop.h"
 #include "dataplane/stack/flow.h"
@@ -63,8 +64,7 @@ struct worker_events {
 	void (*guest_seen)(void *arg, const struct mac *mac);
 	void (*lease)(void *arg, const struct worker_lease *lease);
 	void (*names)(void *arg, const struct worker_name *names, size_t count);
-	void (*refused)(
-		void *arg, uint8_t proto, const struct endpoint *dst, int32_t by, uint32_t count);
+	egress_refused_fn refused;
 	/* As vsock_events.changed and .session. */
 	void (*vsock_changed)(
 		void *arg, enum vsock_kind kind, bool up, const char *text, bool refused);
@@ -119,8 +119,11 @@ const struct worker_forward *worker_forward_at(const struct worker *worker, size
 int worker_stream_attach(struct worker *worker, const struct attach *attach, int fd,
 	void (*done)(void *arg, int err), void *arg);
 
-int worker_policy_set(
-	struct worker *worker, const void *table, size_t len, bool cut_existing, struct error *err);
+/* As egress_policy_set(). */
+int worker_policy_set(struct worker *worker, const void *table, size_t len, uint64_t document,
+	bool cut_existing, struct error *err);
+/* For what dial.h has for netctld. */
+struct egress *worker_egress(const struct worker *worker);
 int worker_hosts_set(struct worker *worker, const struct worker_host *hosts, size_t count,
 	bool host_access, struct error *err);
 int worker_dns_set(struct worker *worker, const struct endpoint *upstreams, size_t count,

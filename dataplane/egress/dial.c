@@ -83,9 +83,34 @@ void egress_free(struct egress *e)
 
 /* ---- verdicts ---- */
 
-int egress_policy_set(struct egress *e, const void *table, size_t len)
+int egress_policy_set(struct egress *e, const void *table, size_t len, uint64_t document)
 {
-	return egress_policy_replace(&e->policy, table, len);
+	return egress_policy_replace(&e->policy, table, len, document);
+}
+
+void egress_set_names(struct egress *e, const struct policy_names *names)
+{
+	e->policy.names = *names;
+}
+
+const struct policy_names *egress_names(const struct egress *e)
+{
+	return &e->policy.names;
+}
+
+const void *egress_table(const struct egress *e)
+{
+	return e->policy.table;
+}
+
+void egress_restart_counts(struct egress *e)
+{
+	egress_policy_restart_counts(&e->policy);
+}
+
+const struct rule_counts *egress_rule_counts(const struct egress *e)
+{
+	return &e->policy.counts;
 }
 
 void egress_on_refused(struct egress *e, egress_refused_fn fn, void *arg)
@@ -99,24 +124,82 @@ void egress_report_refusals(struct egress *e)
 	egress_policy_report(&e->policy);
 }
 
-bool egress_check(const struct egress *e, enum egress_who who, uint8_t proto,
-	const struct endpoint *dst, int32_t *by)
+struct policy_verdict egress_check(const struct egress *e, enum egress_who who, uint8_t proto,
+	const struct endpoint *dst)
 {
 	struct endpoint judged = egress_judged(e->net, who, dst);
 
-	return egress_policy_allows(&e->policy, proto, &judged, by);
+	return egress_policy_judge(&e->policy, proto, &judged);
+}
+
+static void refused(struct egress *e, uint8_t proto, const struct endpoint *dst, int32_t by,
+	const char *name)
+{
+	counter_inc(e->counters, COUNTER_EGRESS_REFUSED_POLICY);
+	egress_policy_note(&e->policy, proto, dst, by, name);
 }
 
 /* The verdict with its consequences: 0 or -EACCES. */
-static int admit(struct egress *e, enum egress_who who, uint8_t proto, const struct endpoint *dst)
+static int admit(struct egress *e, enum egress_who who, uint8_t proto, const struct endpoint *dst,
+	struct egress_pass *pass)
 {
-	int32_t by;
+	struct policy_verdict verdict = egress_check(e, who, proto, dst);
 
-	if (egress_check(e, who, proto, dst, &by))
+	if (verdict.allow) {
+		egress_policy_enter(&e->policy, &verdict, pass);
 		return 0;
-	counter_inc(e->counters, COUNTER_EGRESS_REFUSED_POLICY);
-	egress_policy_note(&e->policy, proto, dst, by);
+	}
+	refused(e, proto, dst, verdict.by, verdict.name);
 	return -EACCES;
+}
+
+bool egress_stands(struct egress *e, enum egress_who who, uint8_t proto,
+	const struct endpoint *dst, struct egress_pass *pass)
+{
+	struct endpoint judged = egress_judged(e->net, who, dst);
+	struct policy_verdict verdict =
+		egress_policy_judge_pass(&e->policy, proto, &judged, pass);
+
+	if (verdict.allow)
+		egress_policy_enter(&e->policy, &verdict, pass);
+	return verdict.allow;
+}
+
+bool egress_admit_as(struct egress *e, enum egress_who who, uint8_t proto,
+	const struct endpoint *dst, const char *name, struct egress_pass *pass)
+{
+	struct endpoint judged = egress_judged(e->net, who, dst);
+	struct policy_verdict verdict = egress_policy_judge_as(&e->policy, proto, &judged, name);
+
+	if (!verdict.allow) {
+		refused(e, proto, dst, verdict.by, name);
+		return false;
+	}
+	egress_policy_enter(&e->policy, &verdict, pass);
+	pass->verified = true;
+	return true;
+}
+
+void egress_refuse(
+	struct egress *e, uint8_t proto, const struct endpoint *dst, const struct egress_pass *pass)
+{
+	refused(e, proto, dst, pass->verdict.by, pass->verdict.name);
+}
+
+void egress_account(struct egress *e, const struct egress_pass *pass, uint64_t tx, uint64_t rx)
+{
+	struct rule_count *count = egress_policy_count(&e->policy, pass);
+
+	if (!count)
+		return;
+	count->tx_bytes += tx;
+	count->rx_bytes += rx;
+}
+
+void egress_leave(struct egress_pass *pass)
+{
+	free((void *)(uintptr_t)pass->verdict.name);
+	*pass = (struct egress_pass){.era = 0};
 }
 
 /* ---- half-open connects ---- */
@@ -336,24 +419,34 @@ static int dial_datagram(
 	return fd;
 }
 
-int egress_dial(struct egress *e, enum egress_who who, uint8_t proto, const struct endpoint *dst,
+/* A permitted flow's way. */
+static int dial(struct egress *e, enum egress_who who, uint8_t proto, const struct endpoint *dst,
 	egress_done_fn done, void *arg, struct egress_request **request)
 {
-	struct egress_route route;
-	int rc;
+	struct egress_route route = egress_route(e->net, who, dst);
 
-	if (who != EGRESS_OPERATOR) {
-		rc = admit(e, who, proto, dst);
-		if (rc < 0)
-			return rc;
-	}
 	counter_inc(e->counters, COUNTER_EGRESS_DIALS);
-	route = egress_route(e->net, who, dst);
 	if (proto == IP_PROTO_TCP)
 		return dial_tcp(e, who, &route.via, done, arg, request);
 	if (proto == IP_PROTO_UDP || proto == IP_PROTO_ICMP)
 		return dial_datagram(e, who, proto, &route.via);
 	return -EPROTONOSUPPORT;
+}
+
+int egress_dial(struct egress *e, enum egress_who who, uint8_t proto, const struct endpoint *dst,
+	struct egress_pass *pass, egress_done_fn done, void *arg, struct egress_request **request)
+{
+	int rc;
+
+	if (who != EGRESS_OPERATOR) {
+		rc = admit(e, who, proto, dst, pass);
+		if (rc < 0)
+			return rc;
+	}
+	rc = dial(e, who, proto, dst, done, arg, request);
+	if (rc < 0 && rc != -EINPROGRESS && who != EGRESS_OPERATOR)
+		egress_leave(pass);
+	return rc;
 }
 
 /* ---- UDP ---- */
@@ -382,10 +475,10 @@ int egress_udp_open(struct egress *e, int family, uint16_t port)
 	return -EADDRINUSE;
 }
 
-int egress_udp_permit(
-	struct egress *e, enum egress_who who, const struct endpoint *dst, struct endpoint *host)
+int egress_udp_permit(struct egress *e, enum egress_who who, const struct endpoint *dst,
+	struct endpoint *host, struct egress_pass *pass)
 {
-	int rc = admit(e, who, IP_PROTO_UDP, dst);
+	int rc = admit(e, who, IP_PROTO_UDP, dst, pass);
 
 	if (rc == 0)
 		*host = egress_to_host(e, who, dst);

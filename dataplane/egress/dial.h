@@ -52,17 +52,49 @@ struct egress *egress_new(struct loop *loop, struct counters *counters, const st
 /* Cancels what is under way without calling back. */
 void egress_free(struct egress *egress);
 
-/* Swaps the policy at once; flows that stand are their owners' to re-check by egress_check(). */
-int egress_policy_set(struct egress *egress, const void *table, size_t len);
+/* Swaps the policy at once; flows that stand are their owners' to re-check by egress_stands().
+ * document is the number of what the table was compiled from: where it is that of the table before
+ * (only what netctld knows of the host has changed) the rules count on; 0 is none. */
+int egress_policy_set(struct egress *egress, const void *table, size_t len, uint64_t document);
+/* Who lists the names of addresses; until then no rule matches by name. */
+void egress_set_names(struct egress *egress, const struct policy_names *names);
+const struct policy_names *egress_names(const struct egress *egress);
+/* The table in force, for policy_table_*(); NULL before the first. Not across a swap. */
+const void *egress_table(const struct egress *egress);
+/* The rules count from zero. */
+void egress_restart_counts(struct egress *egress);
+/* What its rules have counted; not across a swap. */
+const struct rule_counts *egress_rule_counts(const struct egress *egress);
 void egress_on_refused(struct egress *egress, egress_refused_fn fn, void *arg);
 
 /* Reports the refusals of the last second now. */
 void egress_report_refusals(struct egress *egress);
 
 /* The verdict on a guest's flow to dst (as the guest names it); nothing is counted or reported.
- * proto is IP_PROTO_*; dst.port is ignored for ICMP. by may be NULL. */
-bool egress_check(const struct egress *egress, enum egress_who who, uint8_t proto,
-	const struct endpoint *dst, int32_t *by);
+ * proto is IP_PROTO_*; dst.port is ignored for ICMP. Its name is the name log's. */
+struct policy_verdict egress_check(const struct egress *egress, enum egress_who who, uint8_t proto,
+	const struct endpoint *dst);
+
+/* Whether the policy of now admits a flow that stands. If so the pass is of its rule from now on;
+ * the name that admitted the flow first counts though its answer is too old by now. */
+bool egress_stands(struct egress *egress, enum egress_who who, uint8_t proto,
+	const struct endpoint *dst, struct egress_pass *pass);
+/*
+ * Whether a flow may go on as one to this server name, which the guest's own bytes gave: all rules
+ * are asked as if the address had this name only (policy_table_judge_as()). If so the pass is of
+ * that rule and name; if not the refusal is counted and reported with the name.
+ */
+bool egress_admit_as(struct egress *egress, enum egress_who who, uint8_t proto,
+	const struct endpoint *dst, const char *name, struct egress_pass *pass);
+/* Refuses a flow that has a pass for another reason than its name (it gave none, or came by a
+ * protocol that has none to read); counted and reported. */
+void egress_refuse(
+	struct egress *egress, uint8_t proto, const struct endpoint *dst, const struct egress_pass *pass);
+/* Bytes of the flow, from the guest and to it. */
+void egress_account(
+	struct egress *egress, const struct egress_pass *pass, uint64_t tx, uint64_t rx);
+/* The flow is over. Any pass may be given, also twice. */
+void egress_leave(struct egress_pass *pass);
 
 /*
  * Opens a socket connected to dst. TCP: fd ≥ 0 where it stands already (usual for loopback), and
@@ -70,9 +102,12 @@ bool egress_check(const struct egress *egress, enum egress_who who, uint8_t prot
  * cancelled until then. A refusal that is known at once is returned at once. Other protocols
  * never wait: UDP is a connected socket, ICMP a connected ping socket (SOCK_DGRAM; the kernel
  * owns the echo identifier). request may be NULL for these.
+ *
+ * pass, which must be zeros, says what admitted a guest's flow unless an error is returned; NULL
+ * for the operator. It is the caller's to leave, also where done() brings an error.
  */
 int egress_dial(struct egress *egress, enum egress_who who, uint8_t proto,
-	const struct endpoint *dst, egress_done_fn done, void *arg,
+	const struct endpoint *dst, struct egress_pass *pass, egress_done_fn done, void *arg,
 	struct egress_request **request);
 void egress_cancel(struct egress_request *request);
 size_t egress_half_open(const struct egress *egress);
@@ -84,10 +119,10 @@ size_t egress_half_open(const struct egress *egress);
  */
 int egress_udp_open(struct egress *egress, int family, uint16_t port);
 
-/* Asks the policy about a new destination: 0 and the address to send to, or -EACCES (counted and
- * reported). */
+/* Asks the policy about a new destination: 0, the address to send to and a pass as for
+ * egress_dial(), or -EACCES (counted and reported). */
 int egress_udp_permit(struct egress *egress, enum egress_who who, const struct endpoint *dst,
-	struct endpoint *host);
+	struct endpoint *host, struct egress_pass *pass);
 
 /* Where a guest's destination lies for the host: the gateway is 127.0.0.1, others themselves. */
 struct endpoint egress_to_host(

@@ -2,18 +2,23 @@
 /*
  * The policy in force: see policy.h.
  *
+ * Names of a destination are asked of whoever keeps the name log, by address, when a flow begins.
+ * What a flow was admitted by is written into its pass, name included, since the log forgets: the
+ * TTL of an answer bounds when flows may begin, not how long they last. A flow whose server name
+ * was read is judged by that alone, or another name of a shared address would speak for it.
+ *
  * Refusals are gathered from the first one on for a second, then reported together, so that a
  * guest that knocks at a closed door a million times a second costs netctld a line a second.
  */
 #include "dataplane/egress/policy.h"
-
-#include "common/policy_table.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define REPORT_MS 1000
+
+/* ---- refusals ---- */
 
 void egress_policy_report(struct egress_policy *policy)
 {
@@ -23,9 +28,14 @@ void egress_policy_report(struct egress_policy *policy)
 	timer_disarm(loop_wheel(policy->loop), &policy->flush);
 	memcpy(gathered, policy->refusals, n * sizeof(gathered[0]));
 	policy->n_refusals = 0;
-	for (uint32_t i = 0; i < n && policy->refused; i++)
-		policy->refused(policy->refused_arg, gathered[i].proto, &gathered[i].dst,
-			gathered[i].by, gathered[i].count);
+	for (uint32_t i = 0; i < n; i++) {
+		const struct egress_refusal *r = &gathered[i];
+
+		if (policy->refused)
+			policy->refused(policy->refused_arg, r->proto, &r->dst, r->by, r->name,
+				r->count);
+		free(r->name);
+	}
 }
 
 static void on_flush(struct timer *timer)
@@ -33,6 +43,78 @@ static void on_flush(struct timer *timer)
 	egress_policy_report(
 		(struct egress_policy *)((char *)timer - offsetof(struct egress_policy, flush)));
 }
+
+static bool same_name(const char *a, const char *b)
+{
+	return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+static bool same_refusal(const struct egress_refusal *a, const struct egress_refusal *b)
+{
+	return a->proto == b->proto && a->by == b->by && endpoint_eq(&a->dst, &b->dst) &&
+		same_name(a->name, b->name);
+}
+
+static void note_rest(struct egress_policy *policy, int32_t by)
+{
+	struct egress_refusal *rest = &policy->refusals[EGRESS_REFUSALS_MAX];
+
+	if (policy->n_refusals == EGRESS_REFUSALS_MAX) {
+		*rest = (struct egress_refusal){.by = by};
+		policy->n_refusals++;
+	}
+	rest->count++;
+}
+
+static bool take_first(void *arg, const char *name)
+{
+	const char **first = arg;
+
+	*first = name;
+	return true;
+}
+
+/* A name that the destination goes by, for who reads the refusal. */
+static const char *known_name(const struct egress_policy *policy, const struct addr *addr)
+{
+	const char *name = NULL;
+
+	if (policy->names.admit)
+		policy->names.admit(policy->names.log, addr, take_first, &name);
+	return name;
+}
+
+void egress_policy_note(struct egress_policy *policy, uint8_t proto, const struct endpoint *dst,
+	int32_t by, const char *name)
+{
+	struct egress_refusal row = {.dst = *dst, .by = by, .count = 1, .proto = proto};
+	struct rule_count *count = rule_counts_of(&policy->counts, by);
+	uint32_t i = policy->n_refusals;
+
+	if (count)
+		count->refusals++;
+	if (!name)
+		name = known_name(policy, &dst->addr);
+	row.name = (char *)(uintptr_t)name;
+	/* The last rows first: a guest that insists repeats itself. */
+	while (i > 0) {
+		if (same_refusal(&policy->refusals[i - 1], &row)) {
+			policy->refusals[i - 1].count++;
+			return;
+		}
+		i--;
+	}
+	if (policy->n_refusals >= EGRESS_REFUSALS_MAX) {
+		note_rest(policy, by);
+		return;
+	}
+	row.name = name ? strdup(name) : NULL;
+	policy->refusals[policy->n_refusals++] = row;
+	if (!timer_armed(&policy->flush))
+		timer_arm(loop_wheel(policy->loop), &policy->flush, REPORT_MS);
+}
+
+/* ---- the table ---- */
 
 void egress_policy_init(struct egress_policy *policy, struct loop *loop, const struct net *net)
 {
@@ -44,11 +126,24 @@ void egress_policy_init(struct egress_policy *policy, struct loop *loop, const s
 void egress_policy_clear(struct egress_policy *policy)
 {
 	timer_disarm(loop_wheel(policy->loop), &policy->flush);
+	while (policy->n_refusals)
+		free(policy->refusals[--policy->n_refusals].name);
+	rule_counts_clear(&policy->counts);
 	free(policy->table);
 	policy->table = NULL;
 }
 
-int egress_policy_replace(struct egress_policy *policy, const void *table, size_t len)
+static int begin_era(struct egress_policy *policy, uint32_t rules)
+{
+	int rc = rule_counts_begin(&policy->counts, rules);
+
+	if (rc == 0)
+		policy->era++;
+	return rc;
+}
+
+int egress_policy_replace(
+	struct egress_policy *policy, const void *table, size_t len, uint64_t document)
 {
 	void *copy;
 	int rc;
@@ -60,62 +155,105 @@ int egress_policy_replace(struct egress_policy *policy, const void *table, size_
 		return -ENOMEM;
 	memcpy(copy, table, len);
 	rc = policy_table_check(copy, len);
+	if (rc == 0 && !(policy->table && document && document == policy->document))
+		rc = begin_era(policy, policy_table_rules(copy));
 	if (rc < 0) {
 		free(copy);
 		return rc;
 	}
 	free(policy->table);
 	policy->table = copy;
+	policy->document = document;
 	return 0;
 }
 
-bool egress_policy_allows(
-	const struct egress_policy *policy, uint8_t proto, const struct endpoint *dst, int32_t *by)
+void egress_policy_restart_counts(struct egress_policy *policy)
 {
-	struct policy_verdict verdict;
-
-	if (!policy->table) {
-		if (by)
-			*by = POLICY_BY_DEFAULT;
-		return false;
-	}
-	verdict = policy_table_judge(policy->table, &policy->net->gateway,
-		policy->net->host_access, proto, &dst->addr, dst->port, NULL);
-	if (by)
-		*by = verdict.by;
-	return verdict.allow;
+	if (policy->counts.n)
+		memset(policy->counts.v, 0, policy->counts.n * sizeof(*policy->counts.v));
+	policy->era++;
 }
 
-static bool same_refusal(const struct egress_refusal *a, const struct egress_refusal *b)
+/* ---- verdicts ---- */
+
+static struct policy_verdict judge(const struct egress_policy *policy, uint8_t proto,
+	const struct endpoint *dst, const struct policy_names *names)
 {
-	return a->proto == b->proto && a->by == b->by && endpoint_eq(&a->dst, &b->dst);
+	if (!policy->table)
+		return (struct policy_verdict){.by = POLICY_BY_DEFAULT};
+	return policy_table_judge(policy->table, &policy->net->gateway, policy->net->host_access,
+		proto, &dst->addr, dst->port, names);
 }
 
-void egress_policy_note(
-	struct egress_policy *policy, uint8_t proto, const struct endpoint *dst, int32_t by)
+struct policy_verdict egress_policy_judge(
+	const struct egress_policy *policy, uint8_t proto, const struct endpoint *dst)
 {
-	struct egress_refusal row = {.dst = *dst, .by = by, .count = 1, .proto = proto};
-	uint32_t i = policy->n_refusals;
+	return judge(policy, proto, dst, policy->names.admit ? &policy->names : NULL);
+}
 
-	/* The last rows first: a guest that insists repeats itself. */
-	while (i > 0) {
-		if (same_refusal(&policy->refusals[i - 1], &row)) {
-			policy->refusals[i - 1].count++;
-			return;
-		}
-		i--;
-	}
-	if (policy->n_refusals >= EGRESS_REFUSALS_MAX) {
-		struct egress_refusal *rest = &policy->refusals[EGRESS_REFUSALS_MAX];
+struct own_name {
+	const struct egress_policy *policy;
+	const char *name;
+};
 
-		if (policy->n_refusals == EGRESS_REFUSALS_MAX) {
-			*rest = (struct egress_refusal){.by = by};
-			policy->n_refusals++;
-		}
-		rest->count++;
-		return;
-	}
-	policy->refusals[policy->n_refusals++] = row;
-	if (!timer_armed(&policy->flush))
-		timer_arm(loop_wheel(policy->loop), &policy->flush, REPORT_MS);
+/* The name that admitted the flow, then those of the log. */
+static bool admit_own(void *log, const struct addr *addr,
+	bool (*match)(void *arg, const char *name), void *arg)
+{
+	const struct own_name *own = log;
+	const struct policy_names *names = &own->policy->names;
+
+	if (match(arg, own->name))
+		return true;
+	return names->admit && names->admit(names->log, addr, match, arg);
+}
+
+struct policy_verdict egress_policy_judge_pass(const struct egress_policy *policy, uint8_t proto,
+	const struct endpoint *dst, const struct egress_pass *pass)
+{
+	struct own_name own = {policy, pass->verdict.name};
+	struct policy_names names = {admit_own, &own};
+
+	if (!own.name)
+		return egress_policy_judge(policy, proto, dst);
+	if (pass->verified)
+		return egress_policy_judge_as(policy, proto, dst, own.name);
+	return judge(policy, proto, dst, &names);
+}
+
+struct policy_verdict egress_policy_judge_as(const struct egress_policy *policy, uint8_t proto,
+	const struct endpoint *dst, const char *name)
+{
+	if (!policy->table)
+		return (struct policy_verdict){.by = POLICY_BY_DEFAULT};
+	return policy_table_judge_as(policy->table, &policy->net->gateway,
+		policy->net->host_access, proto, &dst->addr, dst->port, name);
+}
+
+/* ---- passes ---- */
+
+struct rule_count *egress_policy_count(
+	const struct egress_policy *policy, const struct egress_pass *pass)
+{
+	if (!pass->verdict.allow || pass->era != policy->era)
+		return NULL;
+	return rule_counts_of(&policy->counts, pass->verdict.by);
+}
+
+void egress_policy_enter(struct egress_policy *policy, const struct policy_verdict *verdict,
+	struct egress_pass *pass)
+{
+	bool counted = pass->era == policy->era && pass->verdict.allow &&
+		pass->verdict.by == verdict->by;
+	/* The verdict's name may be the pass's own. */
+	char *name = verdict->name ? strdup(verdict->name) : NULL;
+	struct rule_count *count;
+
+	free((void *)(uintptr_t)pass->verdict.name);
+	pass->verdict = *verdict;
+	pass->verdict.name = name;
+	pass->era = policy->era;
+	count = egress_policy_count(policy, pass);
+	if (count && !counted)
+		count->flows++;
 }

@@ -295,7 +295,7 @@ static bool await(struct dns_query *q, event_callback_fn fn)
 static bool ask_udp(struct dns_query *q)
 {
 	q->fd = egress_dial(q->dns->egress, EGRESS_OPERATOR, IP_PROTO_UDP,
-		&q->dns->upstreams[q->upstream], NULL, NULL, NULL);
+		&q->dns->upstreams[q->upstream], NULL, NULL, NULL, NULL);
 	if (q->fd < 0)
 		return false;
 	q->id = random_id(q->dns);
@@ -381,7 +381,7 @@ static void ask_tcp(struct dns_query *q)
 	q->id = random_id(q->dns);
 	store_be16(q->msg + 2, q->id);
 	fd = egress_dial(q->dns->egress, EGRESS_OPERATOR, IP_PROTO_TCP,
-		&q->dns->upstreams[q->upstream], on_connected, q, &q->connecting);
+		&q->dns->upstreams[q->upstream], NULL, on_connected, q, &q->connecting);
 	if (fd != -EINPROGRESS)
 		on_connected(q, fd);
 }

@@ -53,6 +53,7 @@ struct ping {
 	struct event event;
 	uint64_t created, used; /* ms */
 	uint64_t tx_bytes, rx_bytes;
+	struct egress_pass pass;
 };
 
 struct icmp *icmp_new(struct loop *loop, struct output *out, const struct net *net,
@@ -88,6 +89,7 @@ static void ping_free(struct ping *ping)
 	loop_cancel(icmp->loop, &ping->task);
 	timer_disarm(loop_wheel(icmp->loop), &ping->idle);
 	flow_table_remove(icmp->flows, &ping->entry);
+	egress_leave(&ping->pass);
 	close(ping->fd);
 	free(ping);
 }
@@ -107,8 +109,11 @@ void icmp_recheck(struct icmp *icmp)
 	struct flow_entry *e;
 
 	while ((e = flow_table_next(icmp->flows, &slot))) {
-		if (!egress_check(icmp->egress, EGRESS_GUEST, IP_PROTO_ICMP, &e->key.remote, NULL))
-			ping_free((struct ping *)e);
+		struct ping *ping = (struct ping *)e;
+
+		if (!egress_stands(icmp->egress, EGRESS_GUEST, IP_PROTO_ICMP, &e->key.remote,
+			    &ping->pass))
+			ping_free(ping);
 	}
 }
 
@@ -354,6 +359,7 @@ static bool receive_one(struct ping *ping)
 		return true;
 	ping->used = loop_now(icmp->loop);
 	ping->rx_bytes += (size_t)len - ICMP_HLEN;
+	egress_account(icmp->egress, &ping->pass, 0, (size_t)len - ICMP_HLEN);
 	send_reply(icmp, &ping->entry.key, be16_get(reply->seq), p + ICMP_HLEN,
 		(size_t)len - ICMP_HLEN);
 	return true;
@@ -392,6 +398,7 @@ static void idle(struct timer *timer)
 /* A flow for the guest's request, or NULL, the guest having been told why where it should be. */
 static struct ping *ping_new(struct icmp *icmp, const struct flow_key *key, const struct packet *p)
 {
+	struct egress_pass pass = {.era = 0};
 	struct ping *ping;
 	int fd, code;
 
@@ -399,7 +406,8 @@ static struct ping *ping_new(struct icmp *icmp, const struct flow_key *key, cons
 		counter_inc(icmp->counters, COUNTER_ICMP_BOUNDS);
 		return NULL;
 	}
-	fd = egress_dial(icmp->egress, EGRESS_GUEST, IP_PROTO_ICMP, &key->remote, NULL, NULL, NULL);
+	fd = egress_dial(icmp->egress, EGRESS_GUEST, IP_PROTO_ICMP, &key->remote, &pass, NULL, NULL,
+		NULL);
 	if (fd < 0) {
 		code = icmp_code_of(-fd);
 		if (code >= 0)
@@ -408,10 +416,12 @@ static struct ping *ping_new(struct icmp *icmp, const struct flow_key *key, cons
 	}
 	ping = calloc(1, sizeof(*ping));
 	if (!ping) {
+		egress_leave(&pass);
 		close(fd);
 		return NULL;
 	}
 	ping->entry.key = *key;
+	ping->pass = pass;
 	ping->icmp = icmp;
 	ping->fd = fd;
 	ping->ttl = 64;
@@ -420,6 +430,7 @@ static struct ping *ping_new(struct icmp *icmp, const struct flow_key *key, cons
 	ping->created = loop_now(icmp->loop);
 	udp_batch_setup(fd, AF_INET, UDP_BATCH_ERRORS);
 	if (flow_table_insert(icmp->flows, &ping->entry) < 0) {
+		egress_leave(&ping->pass);
 		close(fd);
 		free(ping);
 		return NULL;
@@ -449,6 +460,7 @@ static void send_request(struct ping *ping, const struct packet *p)
 		sent = send(ping->fd, p->l4, p->l4_len, MSG_DONTWAIT);
 	if (sent >= 0) {
 		ping->tx_bytes += p->l4_len - ICMP_HLEN;
+		egress_account(ping->icmp->egress, &ping->pass, p->l4_len - ICMP_HLEN, 0);
 		return;
 	}
 	code = icmp_code_of(errno);

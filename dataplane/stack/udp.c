@@ -176,12 +176,14 @@ static void out_received(struct udp_sock *sock, const struct udp_batch_rx *rx)
 {
 	struct udp_out *out = of_sock(sock);
 	struct udp *udp = out->flow.udp;
+	const struct udp_peer *peer = udp_peers_find(&out->peers, &rx->src);
 	struct endpoint src;
 
-	if (!udp_peers_find(&out->peers, &rx->src)) {
+	if (!peer) {
 		counter_inc(udp->counters, COUNTER_UDP_STRANGERS);
 		return;
 	}
+	egress_account(udp->egress, &peer->pass, 0, rx->len);
 	src = egress_from_host(udp->egress, &rx->src);
 	udp_deliver_batch(&out->flow, &src, &out->flow.entry.key.guest, rx);
 }
@@ -270,29 +272,38 @@ static size_t peers_max(const struct udp *udp)
 	return flow_table_count(udp->flows) > MANY_FLOWS ? PEERS_FEW : UDP_PEERS_MAX;
 }
 
+/* The flow of the guest's socket, made where there is none; NULL and the guest was told. */
+static struct udp_out *out_open(struct udp *udp, const struct packet *p, const struct flow_key *key)
+{
+	int err, family = addr_family(&key->remote.addr);
+	struct flow_key open = out_key(&key->guest, family);
+	struct udp_out *out = out_new(udp, &open, family, &err);
+
+	if (!out)
+		refuse(udp, p, err);
+	return out;
+}
+
 /* The flow for a datagram whose destination may be new to it; NULL where it cannot go out. */
 static struct udp_out *out_admit(struct udp *udp, struct udp_out *out, const struct packet *p,
 	const struct flow_key *key, struct endpoint *host)
 {
-	int family, err = egress_udp_permit(udp->egress, EGRESS_GUEST, &key->remote, host);
-	struct flow_key open;
+	struct egress_pass pass = {.era = 0};
+	int err = egress_udp_permit(udp->egress, EGRESS_GUEST, &key->remote, host, &pass);
 
 	if (err < 0) {
 		refuse(udp, p, -err);
 		return NULL;
 	}
+	if (!out)
+		out = out_open(udp, p, key);
 	if (!out) {
-		family = addr_family(&key->remote.addr);
-		open = out_key(&key->guest, family);
-		out = out_new(udp, &open, family, &err);
-		if (!out) {
-			refuse(udp, p, err);
-			return NULL;
-		}
+		egress_leave(&pass);
+		return NULL;
 	}
 	if (key->remote.port != PORT_DNS)
 		out->dns_only = false;
-	return udp_peers_add(&out->peers, host, peers_max(udp)) < 0 ? NULL : out;
+	return udp_peers_add(&out->peers, host, &pass, peers_max(udp)) < 0 ? NULL : out;
 }
 
 static void out_send(struct udp *udp, const struct packet *p, const struct flow_key *key,
@@ -300,13 +311,17 @@ static void out_send(struct udp *udp, const struct packet *p, const struct flow_
 {
 	struct udp_out *out = udp_out_find(udp, &key->guest, addr_family(&key->remote.addr));
 	struct endpoint host = egress_to_host(udp->egress, EGRESS_GUEST, &key->remote);
+	const struct udp_peer *peer = out ? udp_peers_find(&out->peers, &host) : NULL;
 
-	if (!out || !udp_peers_find(&out->peers, &host))
+	if (!peer) {
 		out = out_admit(udp, out, p, key, &host);
-	if (!out)
+		peer = out ? udp_peers_find(&out->peers, &host) : NULL;
+	}
+	if (!peer)
 		return;
 	out->flow.used = loop_now(udp->loop);
 	out->flow.tx_bytes += len;
+	egress_account(udp->egress, &peer->pass, len, 0);
 	udp_sock_ttl(&out->sock, p->ttl ? p->ttl : 1);
 	udp_sock_send(&out->sock, &host, NULL, data, len);
 }
@@ -370,12 +385,12 @@ void udp_reset(struct udp *udp)
 		flow_free(e);
 }
 
-static bool still_allowed(void *arg, const struct endpoint *host)
+static bool still_allowed(void *arg, struct udp_peer *peer)
 {
 	const struct udp *udp = arg;
-	struct endpoint dst = egress_from_host(udp->egress, host);
+	struct endpoint dst = egress_from_host(udp->egress, &peer->host);
 
-	return egress_check(udp->egress, EGRESS_GUEST, IP_PROTO_UDP, &dst, NULL);
+	return egress_stands(udp->egress, EGRESS_GUEST, IP_PROTO_UDP, &dst, &peer->pass);
 }
 
 void udp_recheck(struct udp *udp)

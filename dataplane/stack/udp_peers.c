@@ -2,6 +2,8 @@
 /* Whom a guest socket has sent to. See udp_peers.h. */
 #include "dataplane/stack/udp_peers.h"
 
+#include "dataplane/egress/dial.h"
+
 #include <errno.h>
 #include <stdlib.h>
 
@@ -9,24 +11,26 @@
 
 void udp_peers_clear(struct udp_peers *peers)
 {
+	for (uint16_t i = 0; i < peers->count; i++)
+		egress_leave(&peers->v[i].pass);
 	free(peers->v);
 	*peers = (struct udp_peers){0};
 }
 
-bool udp_peers_find(struct udp_peers *peers, const struct endpoint *host)
+struct udp_peer *udp_peers_find(struct udp_peers *peers, const struct endpoint *host)
 {
 	if (peers->count && endpoint_eq(&peers->v[peers->last].host, host)) {
 		peers->v[peers->last].used = ++peers->uses;
-		return true;
+		return &peers->v[peers->last];
 	}
 	for (uint16_t i = 0; i < peers->count; i++) {
 		if (!endpoint_eq(&peers->v[i].host, host))
 			continue;
 		peers->v[i].used = ++peers->uses;
 		peers->last = i;
-		return true;
+		return &peers->v[i];
 	}
-	return false;
+	return NULL;
 }
 
 static int grow(struct udp_peers *peers)
@@ -53,30 +57,37 @@ static uint16_t quietest(const struct udp_peers *peers)
 	return found;
 }
 
-int udp_peers_add(struct udp_peers *peers, const struct endpoint *host, size_t max)
+int udp_peers_add(struct udp_peers *peers, const struct endpoint *host, struct egress_pass *pass,
+	size_t max)
 {
 	uint16_t i;
 
 	if (peers->count >= max) {
 		i = quietest(peers);
+		egress_leave(&peers->v[i].pass);
 	} else {
-		if (peers->count == peers->room && grow(peers) < 0)
+		if (peers->count == peers->room && grow(peers) < 0) {
+			egress_leave(pass);
 			return -ENOMEM;
+		}
 		i = peers->count++;
 	}
-	peers->v[i] = (struct udp_peer){.host = *host, .used = ++peers->uses};
+	peers->v[i] = (struct udp_peer){.host = *host, .pass = *pass, .used = ++peers->uses};
+	*pass = (struct egress_pass){.era = 0};
 	peers->last = i;
 	return 0;
 }
 
 void udp_peers_filter(
-	struct udp_peers *peers, bool (*keep)(void *arg, const struct endpoint *host), void *arg)
+	struct udp_peers *peers, bool (*keep)(void *arg, struct udp_peer *peer), void *arg)
 {
 	uint16_t kept = 0;
 
 	for (uint16_t i = 0; i < peers->count; i++) {
-		if (keep(arg, &peers->v[i].host))
+		if (keep(arg, &peers->v[i]))
 			peers->v[kept++] = peers->v[i];
+		else
+			egress_leave(&peers->v[i].pass);
 	}
 	peers->count = kept;
 	peers->last = 0;

@@ -7,6 +7,7 @@
 #define DATAPLANE_STACK_UDP_PEERS_H
 
 #include "common/addr.h"
+#include "dataplane/egress/pass.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -16,6 +17,7 @@
 
 struct udp_peer {
 	struct endpoint host;
+	struct egress_pass pass; /* what admitted it; left by udp_peers */
 	uint32_t used; /* the flow's count of uses when this one was used last */
 };
 
@@ -27,13 +29,15 @@ struct udp_peers { /* zeroed is empty */
 };
 
 void udp_peers_clear(struct udp_peers *peers);
-/* Whether host is one of them, which counts as a use. */
-bool udp_peers_find(struct udp_peers *peers, const struct endpoint *host);
-/* Adds one that is not there yet, without going beyond max (≤ UDP_PEERS_MAX). 0 or -ENOMEM. */
-int udp_peers_add(struct udp_peers *peers, const struct endpoint *host, size_t max);
+/* The one that is host, which counts as a use, or NULL; valid until the next add. */
+struct udp_peer *udp_peers_find(struct udp_peers *peers, const struct endpoint *host);
+/* Adds one that is not there yet, without going beyond max (≤ UDP_PEERS_MAX), and moves the pass
+ * there. 0, or -ENOMEM and the pass was left. */
+int udp_peers_add(struct udp_peers *peers, const struct endpoint *host, struct egress_pass *pass,
+	size_t max);
 /* Keeps those for which keep() says so. */
 void udp_peers_filter(
-	struct udp_peers *peers, bool (*keep)(void *arg, const struct endpoint *host), void *arg);
+	struct udp_peers *peers, bool (*keep)(void *arg, struct udp_peer *peer), void *arg);
 /* The one used last; unset where there is none. */
 struct endpoint udp_peers_last(const struct udp_peers *peers);
 

@@ -137,6 +137,7 @@ void flow_forget(struct tcp_flow *f)
 	struct timer_wheel *wheel = loop_wheel(tcp->loop);
 	bool was_accepting = f->inbound && f->state == TCP_SYN_SENT;
 
+	egress_leave(&f->pass);
 	if (f->request)
 		egress_cancel(f->request);
 	if (f->event_added)

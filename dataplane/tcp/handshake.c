@@ -135,8 +135,8 @@ void handshake_syn(struct tcp *tcp, const struct segment *s)
 	if (dns)
 		fd = dns_tcp_accept(tcp->dns);
 	else
-		fd = egress_dial(
-			tcp->egress, EGRESS_GUEST, IP_PROTO_TCP, dst, dialled, f, &f->request);
+		fd = egress_dial(tcp->egress, EGRESS_GUEST, IP_PROTO_TCP, dst, &f->pass, dialled, f,
+			&f->request);
 	if (fd >= 0)
 		connected(f, fd, !dns);
 	else if (fd != -EINPROGRESS)

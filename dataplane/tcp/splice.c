@@ -87,6 +87,7 @@ static bool accept_data(struct tcp_flow *f, const uint8_t *data, uint32_t len)
 		n += spill(f, data + n, len - (uint32_t)n);
 	f->rcv_nxt += (uint32_t)n;
 	f->tx_bytes += (uint64_t)n;
+	egress_account(tcp->egress, &f->pass, (uint64_t)n, 0);
 	f->unacked += (uint32_t)n;
 	f->data_at = loop_now(tcp->loop);
 	counter_add(tcp->counters, COUNTER_TCP_TX_BYTES, (uint64_t)n);
@@ -200,6 +201,7 @@ static void sent_data(struct tcp_flow *f, size_t n)
 		f->acked_at = now;
 	f->snd_nxt += (uint32_t)n;
 	f->rx_bytes += n;
+	egress_account(tcp->egress, &f->pass, 0, n);
 	f->active = now;
 	if (now - f->data_at <= TCP_ACK_DELAY_MS)
 		f->interactive = true;

@@ -163,7 +163,7 @@ void tcp_recheck(struct tcp *tcp)
 		bool dns = dst->port == DNS_PORT && addr_eq(&dst->addr, &tcp->net->gateway);
 
 		if (!f->inbound && !dns &&
-			!egress_check(tcp->egress, EGRESS_GUEST, IP_PROTO_TCP, dst, NULL))
+			!egress_stands(tcp->egress, EGRESS_GUEST, IP_PROTO_TCP, dst, &f->pass))
 			flow_reset(f);
 	}
 }

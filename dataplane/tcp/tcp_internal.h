@@ -91,6 +91,7 @@ struct tcp_flow {
 	struct tcp *tcp;
 	struct host_side host;                 /* fd -1 while dialling */
 	struct egress_request *request;        /* the dial, while dialling */
+	struct egress_pass pass;               /* zeros for inbound flows and our own DNS */
 	struct tcp_open *open;                 /* who waits for the guest's answer, or NULL */
 	struct event ready;                    /* edge-triggered, both ways */
 	struct task task;                      /* sends what the host has */

@@ -61,6 +61,12 @@ static void leave_host(struct vsock_conn *conn, bool orderly)
 	drop_spill(conn);
 }
 
+static void tell_moved(const struct vsock_conn *conn, size_t from_guest, size_t to_guest)
+{
+	if (conn->events.moved)
+		conn->events.moved(conn->events.arg, from_guest, to_guest);
+}
+
 static void tell_closed(struct vsock_conn *conn)
 {
 	struct vsock_conn_events events = conn->events;
@@ -270,6 +276,7 @@ static void on_payload(
 		return;
 	}
 	conn->rx_cnt += len;
+	tell_moved(conn, len, 0);
 	if (!conn->host_deaf && !conn->spill_len) {
 		n = write_host(conn, payload, pieces);
 		if (n < 0)
@@ -439,6 +446,7 @@ static enum vsock_turn send_data(struct vsock_conn *conn)
 	conn->told_fwd_cnt = conn->fwd_cnt;
 	conn->owe_credit = false;
 	conn->tx_cnt += (uint32_t)n;
+	tell_moved(conn, 0, (size_t)n);
 	if (!conn->prefix && conn->host.fd < 0)
 		host_ended(conn);
 	return has_data(conn) ? VSOCK_TURN_MORE : VSOCK_TURN_DONE;

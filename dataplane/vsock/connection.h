@@ -58,12 +58,14 @@
 struct vsock_mux;
 struct vsock_conn;
 
-/* For who opened or answers the connection; both may be NULL. */
+/* For who opened or answers the connection; each may be NULL. */
 struct vsock_conn_events {
 	void *arg;
 	void (*opened)(void *arg, struct vsock_conn *conn); /* the guest has accepted */
 	/* The last that is heard of conn: it ended, was refused, or never came about. */
 	void (*closed)(void *arg, struct vsock_conn *conn);
+	/* Payload bytes that the guest gave or was sent; nothing may be done to conn from here. */
+	void (*moved)(void *arg, size_t from_guest, size_t to_guest);
 };
 
 /* What a connection leads to: bytes of our own, then a host socket's; either may be missing. */

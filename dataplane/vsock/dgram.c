@@ -191,6 +191,7 @@ static size_t peers_max(const struct tsi *tsi)
 static int admit(struct tsi_dgram *dgram, const struct endpoint *dst, struct endpoint *host)
 {
 	struct tsi *tsi = dgram->sock->tsi;
+	struct egress_pass pass = {.era = 0};
 	struct end *end;
 	int err;
 
@@ -199,14 +200,15 @@ static int admit(struct tsi_dgram *dgram, const struct endpoint *dst, struct end
 		return 0;
 	if (addr_eq(&dst->addr, &tsi->parts.net->guest))
 		return -ECONNREFUSED;
-	err = egress_udp_permit(tsi->parts.egress, EGRESS_TSI, dst, host);
+	err = egress_udp_permit(tsi->parts.egress, EGRESS_TSI, dst, host, &pass);
 	if (err < 0)
 		return tsi_refusal(tsi, dst, err);
 	end = end_for(dgram, host);
 	if (end->fd < 0)
 		err = end_open(dgram, end, addr_family(&host->addr));
 	if (err == 0)
-		err = udp_peers_add(&dgram->peers, host, peers_max(tsi));
+		err = udp_peers_add(&dgram->peers, host, &pass, peers_max(tsi));
+	egress_leave(&pass); /* unless it was moved */
 	if (dst->port != DNS_PORT) {
 		dgram->dns_only = false;
 		touch(dgram);
@@ -219,6 +221,7 @@ static void send_out(struct tsi_dgram *dgram, const struct endpoint *dst,
 {
 	struct tsi *tsi = dgram->sock->tsi;
 	struct sockaddr_storage ss;
+	const struct udp_peer *peer;
 	struct endpoint host;
 	ssize_t n;
 	/* sendmsg(2) only reads the list. */
@@ -240,6 +243,9 @@ static void send_out(struct tsi_dgram *dgram, const struct endpoint *dst,
 	}
 	count(tsi, COUNTER_TSI_TX_DATAGRAMS);
 	counter_add(tsi->parts.counters, COUNTER_TSI_TX_BYTES, len);
+	peer = udp_peers_find(&dgram->peers, &host);
+	if (peer)
+		egress_account(tsi->parts.egress, &peer->pass, len, 0);
 }
 
 /* The asker's address is the socket's number: no other asks from there. */
@@ -291,24 +297,28 @@ void tsi_dgram_address(struct tsi_sock *sock, const struct endpoint *dst)
 		dgram->to = *dst;
 }
 
+static bool is_peer(void *arg, struct udp_peer *peer)
+{
+	return endpoint_eq(&peer->host, arg);
+}
+
 int tsi_dgram_connect(struct tsi_sock *sock, const struct endpoint *dst)
 {
 	struct tsi *tsi = sock->tsi;
 	struct tsi_dgram *dgram = in_use(sock);
 	struct endpoint host;
-	int err = 0;
+	int err;
 
 	if (!dgram)
 		return -ENOMEM;
-	if (!tsi_is_dns(tsi, dst))
+	if (tsi_is_dns(tsi, dst)) {
+		udp_peers_clear(&dgram->peers);
+	} else {
 		err = admit(dgram, dst, &host);
-	if (err < 0)
-		return err;
-	udp_peers_clear(&dgram->peers);
-	if (!tsi_is_dns(tsi, dst))
-		err = udp_peers_add(&dgram->peers, &host, 1);
-	if (err < 0)
-		return err;
+		if (err < 0)
+			return err;
+		udp_peers_filter(&dgram->peers, is_peer, &host);
+	}
 	sock->has_peer = true;
 	sock->peer = *dst;
 	tsi_changed(tsi);
@@ -364,6 +374,7 @@ static ssize_t receive(struct end *end, const struct iovec *iov, int pieces)
 {
 	struct tsi_dgram *dgram = end->dgram;
 	struct tsi *tsi = dgram->sock->tsi;
+	const struct udp_peer *peer;
 	struct sockaddr_storage ss;
 	socklen_t ss_len = sizeof(ss);
 	struct endpoint src;
@@ -372,11 +383,14 @@ static ssize_t receive(struct end *end, const struct iovec *iov, int pieces)
 
 	if (n < 0)
 		return errno == EAGAIN || errno == EWOULDBLOCK ? -EAGAIN : 0;
-	if (endpoint_from_sockaddr((struct sockaddr *)&ss, ss_len, &src) < 0 ||
-		!udp_peers_find(&dgram->peers, &src)) {
+	if (endpoint_from_sockaddr((struct sockaddr *)&ss, ss_len, &src) < 0)
+		return 0;
+	peer = udp_peers_find(&dgram->peers, &src);
+	if (!peer) {
 		count(tsi, COUNTER_TSI_STRANGERS);
 		return 0;
 	}
+	egress_account(tsi->parts.egress, &peer->pass, 0, (uint64_t)n);
 	touch(dgram);
 	fill(tsi, dgram->sock->svm_port, iov, pieces, tsi->buf, (uint32_t)n);
 	return n;
@@ -475,7 +489,7 @@ static struct addr near_address(const struct tsi_sock *sock)
 	struct sockaddr_storage ss;
 	socklen_t len = sizeof(ss);
 	int fd = egress_dial(
-		tsi->parts.egress, EGRESS_OPERATOR, IP_PROTO_UDP, &host, NULL, NULL, NULL);
+		tsi->parts.egress, EGRESS_OPERATOR, IP_PROTO_UDP, &host, NULL, NULL, NULL, NULL);
 
 	near = tsi_unspecified(sock->family);
 	if (fd < 0)
@@ -508,10 +522,12 @@ struct endpoint tsi_dgram_name(const struct tsi_sock *sock)
 
 /* ---- all of them ---- */
 
-static bool still_allowed(void *arg, const struct endpoint *host)
+static bool still_allowed(void *arg, struct udp_peer *peer)
 {
 	const struct tsi *tsi = arg;
-	return egress_check(tsi->parts.egress, EGRESS_TSI, IP_PROTO_UDP, host, NULL);
+
+	return egress_stands(
+		tsi->parts.egress, EGRESS_TSI, IP_PROTO_UDP, &peer->host, &peer->pass);
 }
 
 void tsi_dgram_recheck(struct tsi_sock *sock)

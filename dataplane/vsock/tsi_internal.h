@@ -50,6 +50,7 @@ struct tsi_sock {
 	/* streams */
 	struct endpoint local;           /* the near end, once connected */
 	struct egress_request *dialling; /* CONNECTING */
+	struct egress_pass pass;         /* CONNECTING, PARKED */
 	struct timer timer;              /* CONNECTING, PARKED */
 	uint32_t reply_port;             /* CONNECTING: the guest's */
 	int fd;                          /* PARKED; -1: to a listener of the guest's own */

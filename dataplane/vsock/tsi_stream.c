@@ -22,6 +22,7 @@ struct tsi_stream {
 	struct tsi *tsi;
 	struct vsock_conn *conn;
 	struct endpoint dst;
+	struct egress_pass pass;
 };
 
 struct own_pair {
@@ -51,6 +52,7 @@ static void stop_dialling(struct tsi_sock *sock)
 static void connect_failed(struct tsi_sock *sock, int err)
 {
 	counter_inc(sock->tsi->parts.counters, COUNTER_TSI_CONNECT_FAILED);
+	egress_leave(&sock->pass);
 	sock->has_peer = false;
 	tsi_reply(sock->tsi, TSI_CONNECT, sock->reply_port, err);
 }
@@ -66,6 +68,7 @@ static void drop_parked(struct tsi_sock *sock)
 {
 	if (sock->fd >= 0)
 		close(sock->fd);
+	egress_leave(&sock->pass);
 	unpark(sock);
 	sock->state = TSI_IDLE;
 	sock->has_peer = false;
@@ -143,8 +146,8 @@ static void on_dialled(void *arg, int fd)
 static void dial(struct tsi_sock *sock)
 {
 	struct tsi *tsi = sock->tsi;
-	int fd = egress_dial(tsi->parts.egress, EGRESS_TSI, IP_PROTO_TCP, &sock->peer, on_dialled,
-		sock, &sock->dialling);
+	int fd = egress_dial(tsi->parts.egress, EGRESS_TSI, IP_PROTO_TCP, &sock->peer, &sock->pass,
+		on_dialled, sock, &sock->dialling);
 
 	if (fd >= 0) {
 		park(sock, fd, true);
@@ -282,11 +285,19 @@ static bool claim_own(struct tsi_sock *sock, struct vsock_conn *conn)
 
 /* ---- a claim: to a host socket ---- */
 
+static void on_stream_moved(void *arg, size_t from_guest, size_t to_guest)
+{
+	const struct tsi_stream *stream = arg;
+
+	egress_account(stream->tsi->parts.egress, &stream->pass, from_guest, to_guest);
+}
+
 static void on_stream_closed(void *arg, struct vsock_conn *conn)
 {
 	struct tsi_stream *stream = arg;
 
 	(void)conn;
+	egress_leave(&stream->pass);
 	TAILQ_REMOVE(&stream->tsi->streams, stream, entry);
 	free(stream);
 }
@@ -295,13 +306,17 @@ static bool claim_host(struct tsi_sock *sock, struct vsock_conn *conn)
 {
 	struct vsock_host host = {.fd = sock->fd, .tcp = sock->tcp};
 	struct tsi_stream *stream = calloc(1, sizeof(*stream));
-	const struct vsock_conn_events events = {.arg = stream, .closed = on_stream_closed};
+	const struct vsock_conn_events events = {
+		.arg = stream, .closed = on_stream_closed, .moved = on_stream_moved};
 
 	if (!stream) {
+		egress_leave(&sock->pass);
 		close(sock->fd);
 		return false;
 	}
-	*stream = (struct tsi_stream){.tsi = sock->tsi, .conn = conn, .dst = sock->peer};
+	*stream = (struct tsi_stream){
+		.tsi = sock->tsi, .conn = conn, .dst = sock->peer, .pass = sock->pass};
+	sock->pass = (struct egress_pass){.era = 0};
 	TAILQ_INSERT_TAIL(&sock->tsi->streams, stream, entry);
 	vsock_conn_watch(conn, &events);
 	vsock_conn_accept(conn, &host);
@@ -323,10 +338,11 @@ bool tsi_request(struct tsi *tsi, struct vsock_conn *conn)
 
 /* ---- a new policy ---- */
 
-static bool still_allowed(const struct tsi *tsi, const struct endpoint *peer)
+static bool still_allowed(
+	struct tsi *tsi, const struct endpoint *peer, struct egress_pass *pass)
 {
 	return tsi_is_dns(tsi, peer) ||
-		egress_check(tsi->parts.egress, EGRESS_TSI, IP_PROTO_TCP, peer, NULL);
+		egress_stands(tsi->parts.egress, EGRESS_TSI, IP_PROTO_TCP, peer, pass);
 }
 
 void tsi_stream_recheck(struct tsi *tsi)
@@ -336,15 +352,18 @@ void tsi_stream_recheck(struct tsi *tsi)
 
 	for (stream = TAILQ_FIRST(&tsi->streams); stream; stream = next) {
 		next = TAILQ_NEXT(stream, entry);
-		if (!still_allowed(tsi, &stream->dst))
+		if (!still_allowed(tsi, &stream->dst, &stream->pass))
 			vsock_conn_kill(stream->conn);
 	}
 	TAILQ_FOREACH(sock, &tsi->used, used) {
-		if (sock->type != TSI_STREAM || !sock->has_peer || still_allowed(tsi, &sock->peer))
+		bool parked = sock->state == TSI_PARKED && sock->fd >= 0;
+
+		if (sock->type != TSI_STREAM || !(parked || sock->state == TSI_CONNECTING) ||
+			still_allowed(tsi, &sock->peer, &sock->pass))
 			continue;
-		if (sock->state == TSI_PARKED && sock->fd >= 0) {
+		if (parked) {
 			drop_parked(sock);
-		} else if (sock->state == TSI_CONNECTING) {
+		} else {
 			stop_dialling(sock);
 			connect_failed(sock, tsi_refusal(tsi, &sock->peer, -EACCES));
 		}

@@ -107,9 +107,11 @@ static void on_names(void *arg, const struct worker_name *names, size_t count)
 }
 
 static void on_refused(
-	void *arg, uint8_t proto, const struct endpoint *dst, int32_t by, uint32_t count)
+	void *arg, uint8_t proto, const struct endpoint *dst, int32_t by, const char *name,
+	uint32_t count)
 {
 	(void)arg;
+	(void)name;
 	(void)proto;
 	(void)dst;
 	(void)by;
@@ -144,7 +146,7 @@ static void set_policy(void)
 	size_t len;
 
 	if (policy_table_compile(&in, &blob, &len, NULL) < 0 ||
-		worker_policy_set(worker, blob, len, false, &err) < 0)
+		worker_policy_set(worker, blob, len, 0, false, &err) < 0)
 		abort();
 	free(blob);
 }

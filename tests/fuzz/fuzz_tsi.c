@@ -123,7 +123,7 @@ static void start(void)
 	addr_parse("10.0.2.15", &fuzz.net.guest);
 	fuzz.egress = egress_new(fuzz.loop, &fuzz.counters, &fuzz.net);
 	if (policy_table_compile(&deny, &table, &len, NULL) < 0 ||
-		egress_policy_set(fuzz.egress, table, len) < 0)
+		egress_policy_set(fuzz.egress, table, len, 0) < 0)
 		abort();
 	free(table);
 	fuzz.dns = dns_new(fuzz.loop, fuzz.egress, &fuzz.counters, &fuzz.net, &dns_events);

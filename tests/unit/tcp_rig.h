@@ -146,9 +146,11 @@ static void rig_on_names(void *arg, const struct worker_name *names, size_t coun
 }
 
 static void rig_on_refused(
-	void *arg, uint8_t proto, const struct endpoint *dst, int32_t by, uint32_t count)
+	void *arg, uint8_t proto, const struct endpoint *dst, int32_t by, const char *name,
+	uint32_t count)
 {
 	(void)arg;
+	(void)name;
 	(void)proto;
 	(void)dst;
 	(void)by;
@@ -163,7 +165,7 @@ static inline void rig_policy(bool allow, bool cut)
 	size_t len;
 
 	ck_assert_int_eq(policy_table_compile(&in, &blob, &len, NULL), 0);
-	ck_assert_int_eq(worker_policy_set(rig.worker, blob, len, cut, &err), 0);
+	ck_assert_int_eq(worker_policy_set(rig.worker, blob, len, 0, cut, &err), 0);
 	free(blob);
 }
 

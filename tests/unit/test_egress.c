@@ -49,7 +49,7 @@ static void set_policy(enum policy_preset preset)
 
 	in.n_rules = policy_preset_rules(preset, NULL, 0, rules, &in.default_allow);
 	ck_assert_int_eq(policy_table_compile(&in, &blob, &len, NULL), 0);
-	ck_assert_int_eq(egress_policy_set(egress, blob, len), 0);
+	ck_assert_int_eq(egress_policy_set(egress, blob, len, 0), 0);
 	free(blob);
 }
 
@@ -95,7 +95,12 @@ static struct endpoint gateway(uint16_t port)
 
 static int dial(uint8_t proto, struct endpoint dst, struct egress_request **request)
 {
-	return egress_dial(egress, EGRESS_GUEST, proto, &dst, done, NULL, request);
+	struct egress_pass pass = {.era = 0};
+	int fd = egress_dial(egress, EGRESS_GUEST, proto, &dst, &pass, done, NULL, request);
+
+	ck_assert(pass.verdict.allow == (fd >= 0 || fd == -EINPROGRESS));
+	egress_leave(&pass);
+	return fd;
 }
 
 START_TEST(local_connects_stand_at_once)
@@ -143,18 +148,20 @@ END_TEST
 static struct egress_refusal reported[400];
 static size_t n_reported;
 
-static void refused(
-	void *arg, uint8_t proto, const struct endpoint *dst, int32_t by, uint32_t count)
+static void refused(void *arg, uint8_t proto, const struct endpoint *dst, int32_t by,
+	const char *name, uint32_t count)
 {
 	(void)arg;
-	reported[n_reported++] = (struct egress_refusal){*dst, by, count, proto};
+	ck_assert_ptr_null(name);
+	reported[n_reported++] =
+		(struct egress_refusal){.dst = *dst, .by = by, .count = count, .proto = proto};
 	loop_stop(loop);
 }
 
 START_TEST(forbidden_flows_are_refused_and_reported_once_a_second)
 {
+	struct egress_pass pass = {.era = 0};
 	struct endpoint host;
-	int32_t by;
 
 	n_reported = 0;
 	egress_on_refused(egress, refused, NULL);
@@ -163,7 +170,7 @@ START_TEST(forbidden_flows_are_refused_and_reported_once_a_second)
 		ck_assert_int_eq(dial(IP_PROTO_TCP, at("192.168.1.1:80"), NULL), -EACCES);
 	ck_assert_int_eq(
 		egress_udp_permit(egress, EGRESS_GUEST,
-			&(struct endpoint){at("10.9.9.9:53").addr, at("10.9.9.9:53").port}, &host),
+			&(struct endpoint){at("10.9.9.9:53").addr, at("10.9.9.9:53").port}, &host, &pass),
 		-EACCES);
 	ck_assert_int_eq(dial(IP_PROTO_TCP, gateway(22), NULL), -EACCES);
 	ck_assert_uint_eq(n_reported, 0);
@@ -176,7 +183,7 @@ START_TEST(forbidden_flows_are_refused_and_reported_once_a_second)
 	ck_assert_int_eq(reported[2].by, POLICY_BY_HOST_ACCESS);
 	ck_assert_uint_eq(counters.value[COUNTER_EGRESS_REFUSED_POLICY], 7);
 	ck_assert(!egress_check(egress, EGRESS_GUEST, IP_PROTO_TCP,
-		&(struct endpoint){at("10.0.0.1:1").addr, at("10.0.0.1:1").port}, &by));
+		&(struct endpoint){at("10.0.0.1:1").addr, at("10.0.0.1:1").port}).allow);
 	ck_assert_uint_eq(counters.value[COUNTER_EGRESS_REFUSED_POLICY], 7);
 }
 END_TEST
@@ -204,12 +211,12 @@ START_TEST(no_policy_denies_and_a_bad_one_changes_nothing)
 	struct egress *fresh = egress_new(loop, &counters, &net);
 	struct endpoint dst = at("1.1.1.1:80");
 
-	ck_assert(!egress_check(fresh, EGRESS_GUEST, IP_PROTO_TCP, &dst, NULL));
+	ck_assert(!egress_check(fresh, EGRESS_GUEST, IP_PROTO_TCP, &dst).allow);
 	egress_free(fresh);
-	ck_assert(egress_check(egress, EGRESS_GUEST, IP_PROTO_TCP, &dst, NULL));
-	ck_assert_int_eq(egress_policy_set(egress, "nonsense", 8), -EINVAL);
-	ck_assert_int_eq(egress_policy_set(egress, NULL, 0), -EINVAL);
-	ck_assert(egress_check(egress, EGRESS_GUEST, IP_PROTO_TCP, &dst, NULL));
+	ck_assert(egress_check(egress, EGRESS_GUEST, IP_PROTO_TCP, &dst).allow);
+	ck_assert_int_eq(egress_policy_set(egress, "nonsense", 8, 0), -EINVAL);
+	ck_assert_int_eq(egress_policy_set(egress, NULL, 0, 0), -EINVAL);
+	ck_assert(egress_check(egress, EGRESS_GUEST, IP_PROTO_TCP, &dst).allow);
 }
 END_TEST
 
@@ -221,11 +228,10 @@ START_TEST(operators_need_no_permission)
 
 	dst.port = port;
 	set_policy(POLICY_NONE);
-	fd = egress_dial(egress, EGRESS_OPERATOR, IP_PROTO_TCP, &dst, done, NULL, NULL);
+	fd = egress_dial(egress, EGRESS_OPERATOR, IP_PROTO_TCP, &dst, NULL, done, NULL, NULL);
 	ck_assert_int_ge(fd, 0);
 	close(fd);
-	ck_assert_int_eq(
-		egress_dial(egress, EGRESS_GUEST, IP_PROTO_TCP, &dst, done, NULL, NULL), -EACCES);
+	ck_assert_int_eq(dial(IP_PROTO_TCP, dst, NULL), -EACCES);
 	close(server);
 }
 END_TEST
@@ -314,7 +320,7 @@ START_TEST(new_flows_leave_a_reserve_of_fds)
 		fds[n++] = fd;
 	ck_assert_int_eq(fd, -EMFILE);
 	ck_assert_uint_eq(counters.value[COUNTER_EGRESS_NO_FDS], 1);
-	fd = egress_dial(egress, EGRESS_OPERATOR, IP_PROTO_UDP, &dst, NULL, NULL, NULL);
+	fd = egress_dial(egress, EGRESS_OPERATOR, IP_PROTO_UDP, &dst, NULL, NULL, NULL, NULL);
 	ck_assert_int_ge(fd, 256 - EGRESS_RESERVED_FDS);
 	close(fd);
 	close_all(fds, n);
@@ -353,9 +359,10 @@ END_TEST
 START_TEST(the_gateway_is_loopback_and_back)
 {
 	struct endpoint host, seen, there = gateway(80), far = at("1.1.1.1:53");
+	struct egress_pass pass = {.era = 0};
 
 	net.host_access = true;
-	ck_assert_int_eq(egress_udp_permit(egress, EGRESS_GUEST, &there, &host), 0);
+	ck_assert_int_eq(egress_udp_permit(egress, EGRESS_GUEST, &there, &host, &pass), 0);
 	ck_assert(addr_is_loopback(&host.addr));
 	ck_assert_uint_eq(host.port, 80);
 	seen = egress_from_host(egress, &host);
@@ -394,10 +401,10 @@ START_TEST(a_guest_without_a_network_means_the_hosts_loopback)
 		to = egress_to_host(egress, EGRESS_TSI, &dst);
 		ck_assert(addr_eq(&to.addr, &want));
 		net.host_access = true;
-		ck_assert(egress_check(egress, EGRESS_TSI, IP_PROTO_TCP, &dst, NULL));
-		ck_assert(egress_check(egress, EGRESS_GUEST, IP_PROTO_TCP, &dst, NULL) == (i == 5));
+		ck_assert(egress_check(egress, EGRESS_TSI, IP_PROTO_TCP, &dst).allow);
+		ck_assert(egress_check(egress, EGRESS_GUEST, IP_PROTO_TCP, &dst).allow == (i == 5));
 		net.host_access = false;
-		ck_assert(!egress_check(egress, EGRESS_TSI, IP_PROTO_TCP, &dst, NULL));
+		ck_assert(!egress_check(egress, EGRESS_TSI, IP_PROTO_TCP, &dst).allow);
 	}
 }
 END_TEST

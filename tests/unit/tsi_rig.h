@@ -141,7 +141,7 @@ static inline void tsi_policy(bool allow)
 	size_t len;
 
 	ck_assert_int_eq(policy_table_compile(&in, &blob, &len, NULL), 0);
-	ck_assert_int_eq(egress_policy_set(host.egress, blob, len), 0);
+	ck_assert_int_eq(egress_policy_set(host.egress, blob, len, 0), 0);
 	free(blob);
 }
 
