@@ -42,6 +42,10 @@ struct cli {
 	bool socket_told;   /* it was -s */
 	char api_path[256]; /* the socket in use; "" until found (socket.h) */
 	struct http *http;  /* opened at first use (http.h) */
+	/* A file that a request was made from, for complaints about its fields; text is malloc'd. */
+	const char *file; /* its name, or NULL */
+	char *file_text;
+	const char *file_field; /* what leads to it in the request: "policy." or "" */
 };
 
 /* An option "--name METAVAR"; without a metavar it is a flag. */

@@ -3,6 +3,7 @@
 #include "cli/args.h"
 #include "cli/cli.h"
 #include "cli/http.h"
+#include "cli/json_line.h"
 #include "cli/suggest.h"
 
 #include <stdarg.h>
@@ -55,6 +56,20 @@ int cli_error(const struct cli *cli, int status, const char *fmt, ...)
 	return status;
 }
 
+/* Where the field stands in the file that the request was made from. */
+static void say_line(const struct cli *cli, const char *field)
+{
+	size_t outer = cli->file ? strlen(cli->file_field) : 0;
+	char clean[256];
+	unsigned line;
+
+	if (!cli->file || strncmp(field, cli->file_field, outer) != 0)
+		return;
+	line = json_line(cli->file_text, field + outer);
+	if (line)
+		fprintf(stderr, ", %s line %u", cli_clean(cli->file, clean, sizeof(clean)), line);
+}
+
 int cli_problem(const struct cli *cli, int status, const char *text, const char *field)
 {
 	char clean[1024], where[128];
@@ -64,6 +79,7 @@ int cli_problem(const struct cli *cli, int status, const char *text, const char 
 	fprintf(stderr, "netctl: %s", cli_clean(text, clean, sizeof(clean)));
 	if (*field && !strstr(text, field))
 		fprintf(stderr, " (%s)", cli_clean(field, where, sizeof(where)));
+	say_line(cli, field);
 	fprintf(stderr, "\n");
 	return status;
 }
@@ -258,6 +274,7 @@ int cli_main(const struct noun *const *nouns, int argc, char **argv)
 		return unknown_noun(&cli, argv[0]);
 	status = run_noun(&cli, argc - 1, argv + 1);
 	http_close(&cli);
+	free(cli.file_text);
 	if (fflush(stdout) && !status)
 		status = STATUS_FAILURE;
 	return status;

@@ -6,6 +6,7 @@
 #include "cli/file.h"
 #include "cli/http.h"
 #include "cli/json.h"
+#include "cli/json_line.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -108,10 +109,31 @@ static bool is_preset(const char *word)
 	return !strcmp(word, "open") || !strcmp(word, "public") || !strcmp(word, "none");
 }
 
-int policy_load(const struct cli *cli, const char *word, struct json_object **out)
+/* The document, or NULL with the complaint printed. */
+static struct json_object *parse_policy(const struct cli *cli, const char *word, const char *text)
 {
-	enum json_tokener_error error;
-	struct json_object *doc;
+	struct json_tokener *tokener = json_tokener_new();
+	/* With its NUL, so that a number or a text cut short is an error. */
+	struct json_object *doc =
+		json_tokener_parse_ex(tokener, text, (int)strlen(text) + 1);
+	enum json_tokener_error error = json_tokener_get_error(tokener);
+	size_t end = json_tokener_get_parse_end(tokener);
+	bool rest = doc && text[end + strspn(text + end, " \t\r\n")];
+
+	json_tokener_free(tokener);
+	if (json_object_is_type(doc, json_type_object) && !rest)
+		return doc;
+	json_object_put(doc);
+	cli_error(cli, STATUS_FAILURE, "policy %s line %u: %s", word, json_line_at(text, end),
+		error == json_tokener_continue      ? "the JSON ends too early"
+			: error != json_tokener_success ? json_tokener_error_desc(error)
+			: rest                          ? "something follows the JSON object"
+							: "a JSON object is wanted");
+	return NULL;
+}
+
+int policy_load(struct cli *cli, const char *word, const char *field, struct json_object **out)
+{
 	char *text = NULL;
 	size_t len;
 	int err;
@@ -124,16 +146,12 @@ int policy_load(const struct cli *cli, const char *word, struct json_object **ou
 	if (err < 0)
 		return cli_error(cli, STATUS_FAILURE,
 			"policy %s: %s (and no preset: open, public, none)", word, strerror(-err));
-	doc = json_tokener_parse_verbose(text, &error);
-	free(text);
-	if (!json_object_is_type(doc, json_type_object)) {
-		json_object_put(doc);
-		return cli_error(cli, STATUS_FAILURE, "policy %s: %s", word,
-			error == json_tokener_success ? "a JSON object is wanted"
-						      : json_tokener_error_desc(error));
-	}
-	*out = doc;
-	return 0;
+	*out = parse_policy(cli, word, text);
+	free(cli->file_text);
+	cli->file = word;
+	cli->file_text = text;
+	cli->file_field = field;
+	return *out ? 0 : STATUS_FAILURE;
 }
 
 static struct json_object *link_of(struct json_object *body)
@@ -147,7 +165,7 @@ static struct json_object *link_of(struct json_object *body)
 	return link;
 }
 
-int vm_body_option(const struct cli *cli, struct json_object *body, struct forwards *forwards,
+int vm_body_option(struct cli *cli, struct json_object *body, struct forwards *forwards,
 	const struct given *given)
 {
 	struct json_object *policy = NULL;
@@ -161,7 +179,7 @@ int vm_body_option(const struct cli *cli, struct json_object *body, struct forwa
 			doc_put_int(link_of(body), "mtu", mtu);
 		return status;
 	case OPT_POLICY:
-		status = policy_load(cli, given->value, &policy);
+		status = policy_load(cli, given->value, "policy.", &policy);
 		if (!status)
 			json_object_object_add(body, "policy", policy);
 		return status;

@@ -52,12 +52,13 @@ int forwards_add(const struct cli *cli, struct forwards *f, const char *spec);
 int forwards_hand(struct cli *cli, const struct forwards *f, int sock, const char *vm);
 
 /* The policy of a FILE ("-" is stdin) or preset. Returns 0 or an exit status with the message
- * printed; *out is owned by the caller. */
-int policy_load(const struct cli *cli, const char *word, struct json_object **out);
+ * printed; *out is owned by the caller. The file is remembered in cli, field leading to it in the
+ * request ("policy." or ""), for what the daemon says of it. */
+int policy_load(struct cli *cli, const char *word, const char *field, struct json_object **out);
 
 /* Puts one shared option into the document. Returns 0 or STATUS_USAGE/STATUS_FAILURE with the
  * message printed; an option of another id is left alone. mtu goes to body.link. */
-int vm_body_option(const struct cli *cli, struct json_object *body, struct forwards *forwards,
+int vm_body_option(struct cli *cli, struct json_object *body, struct forwards *forwards,
 	const struct given *given);
 
 /* A decimal number within bounds. Returns 0 or STATUS_USAGE with the message printed. */

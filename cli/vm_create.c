@@ -133,7 +133,7 @@ static int take_ttl(const struct cli *cli, struct create *c, const char *value)
 	return 0;
 }
 
-static int take_option(const struct cli *cli, struct create *c, const struct given *given)
+static int take_option(struct cli *cli, struct create *c, const struct given *given)
 {
 	struct json_object *dns, *upstreams;
 
@@ -168,7 +168,7 @@ static int take_option(const struct cli *cli, struct create *c, const struct giv
 	}
 }
 
-static int take_args(const struct cli *cli, struct create *c, const struct args *args)
+static int take_args(struct cli *cli, struct create *c, const struct args *args)
 {
 	struct json_object *link;
 	int status = check_vm_name(cli, c->name);

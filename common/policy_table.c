@@ -33,6 +33,8 @@
 
 #include <errno.h>
 
+#define PORT_QUIC 443
+
 struct policy_key policy_key(const struct addr *a)
 {
 	return (struct policy_key){
@@ -192,6 +194,8 @@ static struct policy_verdict look_up(const struct policy_view *v, int class,
 	verdict.by_name = walk.name != NULL;
 	verdict.verify_strict = verdict.allow && verdict.by_name &&
 		!(v->rules[walk.rule].flags & POLICY_FLAG_VERIFY_DNS);
+	if (verdict.verify_strict && class == POLICY_CLASS_UDP && port == PORT_QUIC)
+		verdict.allow = verdict.verify_strict = false;
 	return verdict;
 }
 

@@ -125,7 +125,9 @@ bool policy_table_lookup(
  *  - the gateway address is the host's loopback: only with host_access, and then only a rule of
  *    the VM's own (no preset, no default) can narrow it;
  *  - 0/8, 127/8, :: and ::1 are nobody's on a wire, and the host's own loopback in its socket
- *    calls: denied, so that host_access alone leads there.
+ *    calls: denied, so that host_access alone leads there;
+ *  - UDP 443 is denied where a strict rule matches by name: QUIC hides the server name, and
+ *    clients go on with TCP.
  */
 struct policy_verdict policy_table_judge(const void *blob, const struct addr *gateway,
 	bool host_access, uint8_t proto, const struct addr *addr, uint16_t port,

@@ -21,10 +21,46 @@ struct policy {
 	size_t n_rules;
 };
 
+static int bad_name(int status, const char *field, const char *text, struct error *err)
+{
+	if (status == -EILSEQ)
+		return error_set(err, 400, field, "the ASCII form of the name is wanted (xn--...)");
+	if (status == -EDOM)
+		return error_set(err, 400, field,
+			"\"%.64s\": * is the whole left-most label, as in *.example.com", text);
+	return error_set(err, 400, field,
+		"\"%.64s\" is not ADDRESS, ADDRESS/BITS, NAME or *.NAME", text);
+}
+
+/* An address, a prefix or a name. */
+static int read_to_item(
+	const char *text, const char *field, struct prefix *prefix, char *name, struct error *err)
+{
+	int status;
+
+	*name = '\0';
+	if (prefix_parse(text, false, prefix) == 0)
+		return 0;
+	if (prefix_parse(text, true, prefix) == 0)
+		return error_set(err, 400, field, "\"%.64s\" has host bits set", text);
+	status = policy_name_parse(text, name);
+	return status < 0 ? bad_name(status, field, text, err) : 0;
+}
+
+/* Room for as many as the list has of both kinds. */
+static int new_to(struct policy_rule *rule, size_t n, struct prefix **to, char ***names)
+{
+	*to = calloc(n, sizeof(**to));
+	*names = calloc(n, sizeof(**names));
+	rule->to = *to;
+	rule->names = (const char *const *)*names;
+	return *to && *names ? 0 : -1;
+}
+
 static int read_to(
 	struct json_object *rule, const char *path, struct policy_rule *out, struct error *err)
 {
-	char where[FIELD_LEN], field[FIELD_LEN];
+	char where[FIELD_LEN], field[FIELD_LEN], name[POLICY_NAME_LEN], **names;
 	struct json_object *list = NULL;
 	struct prefix *to;
 	int got = json_get_array(rule, path, "to", TO_MAX, &list, err);
@@ -37,28 +73,41 @@ static int read_to(
 	if (!n)
 		return error_set(err, 400, where,
 			"an empty list matches nothing; leave it out for any address");
-	to = calloc(n, sizeof(*to));
-	out->to = to;
-	if (!to)
+	if (new_to(out, n, &to, &names) < 0)
 		return error_set(err, 500, NULL, "out of memory");
 	for (size_t i = 0; i < n; i++) {
 		struct json_object *item = json_object_array_get_idx(list, i);
-		const char *text = json_object_get_string(item);
 
 		json_path_at(field, sizeof(field), where, i);
 		if (!json_object_is_type(item, json_type_string))
 			return error_set(err, 400, field, "a string is wanted");
-		if (prefix_parse(text, false, &to[i]) == 0)
-			continue;
-		if (prefix_parse(text, true, &to[i]) == 0)
-			return error_set(err, 400, field, "\"%.64s\" has host bits set", text);
-		if (strpbrk(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ*") &&
-			!strchr(text, ':') && !strchr(text, '/'))
-			return error_set(
-				err, 400, field, "\"%.64s\": names are not supported yet", text);
-		return error_set(err, 400, field, "\"%.64s\" is not ADDRESS or ADDRESS/BITS", text);
+		if (read_to_item(json_object_get_string(item), field, &to[out->n_to], name, err) < 0)
+			return -1;
+		if (!*name)
+			out->n_to++;
+		else if ((names[out->n_names] = strdup(name)))
+			out->n_names++;
+		else
+			return error_set(err, 500, NULL, "out of memory");
 	}
-	out->n_to = n;
+	return 0;
+}
+
+static int read_verify(
+	struct json_object *rule, const char *path, struct policy_rule *out, struct error *err)
+{
+	const char *text = NULL;
+	char field[FIELD_LEN];
+	int got = json_get_string(rule, path, "verify", &text, err);
+
+	if (got <= 0)
+		return got;
+	json_path(field, sizeof(field), path, "verify");
+	if (!out->allow || !out->n_names)
+		return error_set(err, 400, field, "only a rule that allows names is verified");
+	out->verify_dns = strcmp(text, "dns") == 0;
+	if (!out->verify_dns && strcmp(text, "strict") != 0)
+		return error_set(err, 400, field, "\"%.32s\" is not strict or dns", text);
 	return 0;
 }
 
@@ -140,7 +189,8 @@ static int proto_parse(const char *text, uint8_t *out)
 	return -EINVAL;
 }
 
-static int read_proto(struct json_object *obj, const char *path, uint8_t *proto, struct error *err)
+int policy_read_proto(
+	struct json_object *obj, const char *path, uint8_t *proto, struct error *err)
 {
 	const char *text = NULL;
 	char field[FIELD_LEN];
@@ -172,7 +222,7 @@ static int read_verdict(
 static int read_rule(
 	struct json_object *rule, const char *path, struct policy_rule *out, struct error *err)
 {
-	static const char *const fields[] = {"action", "to", "ports", "proto", NULL};
+	static const char *const fields[] = {"action", "to", "ports", "proto", "verify", NULL};
 	int got;
 
 	if (json_only(rule, path, fields, err) < 0)
@@ -180,7 +230,8 @@ static int read_rule(
 	got = read_verdict(rule, path, "action", &out->allow, err);
 	if (got <= 0)
 		return got < 0 ? -1 : json_missing(path, "action", err);
-	if (read_proto(rule, path, &out->proto, err) < 0 || read_to(rule, path, out, err) < 0)
+	if (policy_read_proto(rule, path, &out->proto, err) < 0 ||
+		read_to(rule, path, out, err) < 0 || read_verify(rule, path, out, err) < 0)
 		return -1;
 	return read_ports(rule, path, out, err);
 }
@@ -271,6 +322,9 @@ void policy_free(struct policy *policy)
 	if (!policy)
 		return;
 	for (size_t i = 0; i < policy->n_rules; i++) {
+		for (size_t k = 0; k < policy->rules[i].n_names; k++)
+			free((void *)(uintptr_t)policy->rules[i].names[k]);
+		free((void *)(uintptr_t)policy->rules[i].names);
 		free((void *)(uintptr_t)policy->rules[i].to);
 		free((void *)(uintptr_t)policy->rules[i].ports);
 	}
@@ -282,6 +336,26 @@ void policy_free(struct policy *policy)
 struct json_object *policy_doc(const struct policy *policy)
 {
 	return policy->doc;
+}
+
+size_t policy_rules(const struct policy *policy)
+{
+	return policy->n_rules;
+}
+
+const char *policy_preset(const struct policy *policy)
+{
+	return policy->has_preset ? policy_preset_name(policy->preset) : NULL;
+}
+
+/* FNV-1a, 64 bits; 0 would be no number. */
+uint64_t policy_number(const struct policy *policy)
+{
+	uint64_t hash = UINT64_C(0xcbf29ce484222325);
+
+	for (const char *p = json_text(policy->doc); *p; p++)
+		hash = (hash ^ (unsigned char)*p) * UINT64_C(0x100000001b3);
+	return hash ? hash : 1;
 }
 
 bool policy_uses_own_addrs(const struct policy *policy)
@@ -322,78 +396,4 @@ int policy_compile(const struct policy *policy, const char *path, const struct p
 	if (status == -EINVAL)
 		return error_set(err, 400, field, "not a rule");
 	return error_set(err, 500, field, "policy: %s", errno_text(status));
-}
-
-struct question {
-	struct addr to;
-	uint16_t port;
-	uint8_t proto;
-};
-
-static int read_question(struct json_object *doc, struct question *q, struct error *err)
-{
-	static const char *const fields[] = {"to", "port", "proto", NULL};
-	const char *to = NULL;
-	int64_t port = 0;
-	int got;
-
-	if (json_only(doc, "", fields, err) < 0)
-		return -1;
-	got = json_get_string(doc, "", "to", &to, err);
-	if (got <= 0)
-		return got < 0 ? -1 : json_missing("", "to", err);
-	if (addr_parse(to, &q->to) < 0)
-		return error_set(err, 400, "to", "\"%.64s\" is not an IP address", to);
-	q->proto = POLICY_PROTO_TCP;
-	if (read_proto(doc, "", &q->proto, err) < 0)
-		return -1;
-	got = json_get_int(doc, "", "port", 0, 65535, &port, err);
-	if (got < 0)
-		return -1;
-	if (!got && q->proto != POLICY_PROTO_ICMP)
-		return json_missing("", "port", err);
-	q->port = (uint16_t)port;
-	return 0;
-}
-
-struct json_object *policy_explain(const struct policy *policy, const void *table,
-	const struct addr *gateway, bool host_access, struct json_object *question,
-	struct error *err)
-{
-	struct question q = {.port = 0};
-	struct policy_verdict judged;
-	struct json_object *doc;
-	char text[160];
-	const char *by_name = "rule", *verdict;
-	int32_t by = POLICY_BY_DEFAULT;
-	bool allow;
-
-	if (read_question(question, &q, err) < 0)
-		return NULL;
-	judged = policy_table_judge(
-		table, gateway, host_access, q.proto, &q.to, q.port, NULL);
-	allow = judged.allow;
-	by = judged.by;
-	verdict = allow ? "allow" : "deny";
-	if (by >= 0) {
-		snprintf(text, sizeof(text), "%s by rule %d", allow ? "allowed" : "denied", by);
-	} else if (by == POLICY_BY_PRESET) {
-		by_name = "preset";
-		snprintf(text, sizeof(text), "%s by the preset %s", allow ? "allowed" : "denied",
-			policy->has_preset ? policy_preset_name(policy->preset) : "");
-	} else if (by == POLICY_BY_HOST_ACCESS) {
-		by_name = "host_access";
-		snprintf(text, sizeof(text),
-			allow ? "allowed: host_access leads the gateway address to the host's loopback"
-			      : "denied: only host_access leads to the host's loopback");
-	} else {
-		by_name = "default";
-		snprintf(text, sizeof(text), "%s by default", allow ? "allowed" : "denied");
-	}
-	doc = json_object_new_object();
-	json_put_string(doc, "verdict", verdict);
-	json_put_string(doc, "by", by_name);
-	json_object_object_add(doc, "rule", by >= 0 ? json_object_new_int(by) : NULL);
-	json_put_string(doc, "text", text);
-	return doc;
 }

@@ -6,8 +6,10 @@
  *	{"default":"deny","rules":[…]}      the rules, then the default
  *	"public"                            short for {"preset":"public","rules":[]}
  *
- * A rule: {"action":"allow","to":["10.0.0.0/8"],"ports":["443","8000-8100"],"proto":"tcp"}; `to`
- * absent is any address, `ports` absent all, `proto` absent any. Names in `to` come later.
+ * A rule: {"action":"allow","to":["10.0.0.0/8","*.example.com"],"ports":["443","8000-8100"],
+ * "proto":"tcp","verify":"strict"}; `to` absent is any address, `ports` absent all, `proto` absent
+ * any. `to` has addresses, prefixes and names (common/policy_table.h says what a wildcard is);
+ * `verify` is for names in rules that allow: strict (as absent) or dns.
  */
 #ifndef CTL_POLICY_H
 #define CTL_POLICY_H
@@ -20,7 +22,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define POLICY_RULES_MAX 4096
+#define POLICY_RULES_MAX 16384
 
 struct policy;
 
@@ -37,12 +39,35 @@ bool policy_uses_own_addrs(const struct policy *policy);
 int policy_compile(const struct policy *policy, const char *path, const struct prefix *own,
 	size_t n_own, uint8_t **table, size_t *len, struct error *err);
 
+size_t policy_rules(const struct policy *policy);
+const char *policy_preset(const struct policy *policy); /* its name, or NULL */
+/* A number of what was written, the same for the same document; never 0. */
+uint64_t policy_number(const struct policy *policy);
+/* "proto" of an object: 1 and *proto, 0 where it is absent, -1. */
+int policy_read_proto(
+	struct json_object *obj, const char *path, uint8_t *proto, struct error *err);
+
+/* ---- why (policy_explain.c) ---- */
+
+/* May a guest go there? */
+struct policy_question {
+	struct addr to;
+	char name[POLICY_NAME_LEN]; /* under which it is asked, or "" */
+	bool by_name;               /* `to` was a name: some address that no prefix is about */
+	uint16_t port;
+	uint8_t proto;
+};
+
+/* {"to":ADDRESS or NAME,"port":…,"proto":…,"name":…}: 0 or -1. */
+int policy_question_read(
+	struct json_object *doc, struct policy_question *question, struct error *err);
+
 /*
- * Explains a verdict: {"to":…,"port":…,"proto":…} in, {"verdict","by","rule","text"} out. NULL
- * with err filled.
+ * The verdict and what gave it, where the guest was given the address under these names (of the
+ * name log; the question's own is another): {"verdict","by","rule","name","verify","names","text"}.
  */
 struct json_object *policy_explain(const struct policy *policy, const void *table,
-	const struct addr *gateway, bool host_access, struct json_object *question,
-	struct error *err);
+	const struct addr *gateway, bool host_access, const struct policy_question *question,
+	const char *const *names, size_t n_names);
 
 #endif

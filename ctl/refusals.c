@@ -5,13 +5,15 @@
 #include "common/policy_table.h"
 #include "ctl/json_read.h"
 
+#include <string.h>
+
 void refusals_add(struct refusals *refusals, const struct worker_refused_event *event)
 {
 	for (unsigned i = 0; i < refusals->n; i++) {
 		struct worker_refused_event *kept = &refusals->kept[i];
 
 		if (kept->proto == event->proto && kept->rule == event->rule &&
-			endpoint_eq(&kept->to, &event->to)) {
+			endpoint_eq(&kept->to, &event->to) && !strcmp(kept->name, event->name)) {
 			kept->count += event->count;
 			return;
 		}
@@ -48,6 +50,7 @@ struct json_object *refusals_take(struct refusals *refusals)
 		json_put_string(data, "by", by_name(kept->rule));
 		json_object_object_add(
 			data, "rule", kept->rule >= 0 ? json_object_new_int(kept->rule) : NULL);
+		json_put_string(data, "name", *kept->name ? kept->name : NULL);
 		json_put_int(data, "count", kept->count);
 		return data;
 	}

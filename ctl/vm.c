@@ -135,6 +135,16 @@ void vm_free(struct vm *vm)
 	free(vm);
 }
 
+static void take_table(struct vm *vm, struct policy *policy, uint8_t *table, size_t len)
+{
+	if (vm->policy != policy)
+		policy_free(vm->policy);
+	free(vm->table);
+	vm->policy = policy;
+	vm->table = table;
+	vm->table_len = len;
+}
+
 /* Compiles and takes a policy; the old one stays after a failure. */
 int vm_take_policy(struct vm *vm, struct policy *policy, const char *path, struct error *err)
 {
@@ -143,12 +153,7 @@ int vm_take_policy(struct vm *vm, struct policy *policy, const char *path, struc
 
 	if (policy_compile(policy, path, vm->vms->own, vm->vms->n_own, &table, &len, err) < 0)
 		return -1;
-	if (vm->policy != policy)
-		policy_free(vm->policy);
-	free(vm->table);
-	vm->policy = policy;
-	vm->table = table;
-	vm->table_len = len;
+	take_table(vm, policy, table, len);
 	return 0;
 }
 
@@ -418,20 +423,19 @@ int vm_set_policy(struct vm *vm, struct policy *policy, bool cut_existing, struc
 	struct error *err)
 {
 	struct json_object *data;
-
-	/* Compiled once to see that it can be, before anything is kept. */
 	uint8_t *table = NULL;
 	size_t len = 0;
 
+	/* Compiled before anything is kept, to see that it can be. */
 	if (policy_compile(policy, "", vm->vms->own, vm->vms->n_own, &table, &len, err) < 0)
 		return -1;
-	free(table);
 	if (!vm->ephemeral &&
-		store_vm_set_policy(
-			vm->vms->store, vm->config.name, json_text(policy_doc(policy)), err) < 0)
+		store_vm_set_policy(vm->vms->store, vm->config.name, json_text(policy_doc(policy)),
+			err) < 0) {
+		free(table);
 		return -1;
-	if (vm_take_policy(vm, policy, "", err) < 0)
-		return -1;
+	}
+	take_table(vm, policy, table, len);
 	vm_worker_policy(vm, cut_existing, wait);
 	data = json_object_new_object();
 	json_put_bool(data, "cut_existing", cut_existing);

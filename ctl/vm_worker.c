@@ -107,7 +107,11 @@ void vm_worker_policy(struct vm *vm, bool cut_existing, struct completion *wait)
 {
 	struct worker_client *client = vm_worker(vm);
 	struct worker_policy policy = {
-		.table = vm->table, .len = vm->table_len, .cut_existing = cut_existing};
+		.table = vm->table,
+		.len = vm->table_len,
+		.cut_existing = cut_existing,
+		.document = policy_number(vm->policy),
+	};
 
 	if (client)
 		worker_client_policy_set(client, &policy, completion_done, completion_more(wait));
@@ -205,7 +209,9 @@ void vm_worker_configure(struct vm *vm, struct worker_client *client)
 		.host_access = vm->config.host_access,
 		.hostname = vm->config.name,
 		.dns = dns_of(vm, search),
-		.policy = {.table = vm->table, .len = vm->table_len},
+		.policy = {.table = vm->table,
+			.len = vm->table_len,
+			.document = policy_number(vm->policy)},
 		.hosts = hosts_of(vm),
 		.lease = vm->has_lease ? &vm->lease : NULL,
 		.names = names,

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* /v1/vms/{vm}/policy and …/check. */
+/* /v1/vms/{vm}/policy, …/check and …/stats. */
 #include "ctl/api/routes.h"
 #include "ctl/api/waiting.h"
+#include "ctl/json_read.h"
+
+#include <errno.h>
 
 void api_policy_get(struct api_request *request)
 {
@@ -37,18 +40,114 @@ void api_policy_put(struct api_request *request)
 	}
 }
 
+static void worker_failed(struct api_request *request, const char *text)
+{
+	struct error err;
+
+	error_set(&err, 503, NULL, "VM %s: worker: %s", request->parts[0], text);
+	api_problem(request, &err);
+}
+
+/* ---- why ---- */
+
+/* Of the VM as it is by now; the worker was asked meanwhile. */
+static void reply_explained(struct api_request *request, const struct policy_question *question,
+	const char *const *names, size_t n)
+{
+	const struct vm *vm = api_vm(request);
+
+	if (vm)
+		api_reply(request, 200,
+			policy_explain(vm->policy, vm->table, &vm->config.gateway,
+				vm->config.host_access, question, names, n));
+}
+
+static void on_names(void *arg, int code, const char *text, const char *const *names, size_t n)
+{
+	struct api_request *request = arg;
+	struct policy_question question;
+	struct error err;
+
+	/* One of an earlier release knows no names. */
+	if (code < 0 && code != -ENOSYS)
+		worker_failed(request, text);
+	else if (policy_question_read(request->body, &question, &err) < 0)
+		api_problem(request, &err); /* it was read before */
+	else
+		reply_explained(request, &question, names, n);
+}
+
 void api_policy_check(struct api_request *request)
 {
 	struct vm *vm = api_vm(request);
-	struct json_object *doc;
+	struct policy_question question;
+	struct worker_client *client;
 	struct error err;
 
 	if (!vm)
 		return;
-	doc = policy_explain(vm->policy, vm->table, &vm->config.gateway, vm->config.host_access,
-		request->body, &err);
-	if (doc)
-		api_reply(request, 200, doc);
-	else
+	if (policy_question_read(request->body, &question, &err) < 0) {
 		api_problem(request, &err);
+		return;
+	}
+	client = vm_worker(vm);
+	if (client && !*question.name)
+		worker_client_addr_names(client, &question.to, on_names, request);
+	else
+		reply_explained(request, &question, NULL, 0);
+}
+
+/* ---- counters ---- */
+
+static struct json_object *count_json(const struct worker_policy_count *count)
+{
+	struct json_object *doc = json_object_new_object();
+
+	json_put_int(doc, "flows", count ? (int64_t)count->flows : 0);
+	json_put_int(doc, "tx_bytes", count ? (int64_t)count->tx_bytes : 0);
+	json_put_int(doc, "rx_bytes", count ? (int64_t)count->rx_bytes : 0);
+	json_put_int(doc, "refusals", count ? (int64_t)count->refusals : 0);
+	return doc;
+}
+
+/* counts of a worker whose policy has other rules (it is just changing) are none. */
+static void on_counts(void *arg, int code, const char *text,
+	const struct worker_policy_count *counts, size_t n)
+{
+	static const char *const others[WORKER_POLICY_OTHERS] = {"default", "preset", "host_access"};
+	struct api_request *request = arg;
+	struct json_object *doc, *rules;
+	const struct vm *vm;
+	size_t n_rules;
+
+	if (code < 0) {
+		worker_failed(request, text);
+		return;
+	}
+	vm = api_vm(request);
+	if (!vm)
+		return;
+	n_rules = policy_rules(vm->policy);
+	if (n != n_rules + WORKER_POLICY_OTHERS)
+		counts = NULL;
+	doc = json_object_new_object();
+	rules = json_object_new_array();
+	for (size_t i = 0; i < n_rules; i++)
+		json_object_array_add(rules, count_json(counts ? &counts[i] : NULL));
+	json_object_object_add(doc, "rules", rules);
+	for (size_t i = 0; i < WORKER_POLICY_OTHERS; i++)
+		json_object_object_add(
+			doc, others[i], count_json(counts ? &counts[n_rules + i] : NULL));
+	api_reply(request, 200, doc);
+}
+
+void api_policy_stats(struct api_request *request)
+{
+	struct vm *vm = api_vm(request);
+	struct worker_client *client = vm ? vm_worker(vm) : NULL;
+
+	if (client)
+		worker_client_policy_counts(client, on_counts, request);
+	else if (vm)
+		on_counts(request, 0, "", NULL, 0);
 }

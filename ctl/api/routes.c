@@ -29,6 +29,7 @@ const struct api_route api_routes[] = {
 	{"GET", "/v1/vms/{vm}/policy", api_policy_get, false},
 	{"PUT", "/v1/vms/{vm}/policy", api_policy_put, true},
 	{"POST", "/v1/vms/{vm}/policy/check", api_policy_check, true},
+	{"GET", "/v1/vms/{vm}/policy/stats", api_policy_stats, false},
 	{"GET", "/v1/vms/{vm}/hosts", api_hosts_get, false},
 	{"PUT", "/v1/vms/{vm}/hosts", api_hosts_put, true},
 	{"GET", "/v1/vms/{vm}/env", api_env_get, false},

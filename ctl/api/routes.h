@@ -34,6 +34,7 @@ void api_forward_delete(struct api_request *request);
 void api_policy_get(struct api_request *request);
 void api_policy_put(struct api_request *request);
 void api_policy_check(struct api_request *request);
+void api_policy_stats(struct api_request *request);
 void api_hosts_get(struct api_request *request);
 void api_hosts_put(struct api_request *request);
 void api_env_get(struct api_request *request);

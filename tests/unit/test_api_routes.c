@@ -96,6 +96,7 @@ static const struct {
 	{"PUT", "/v1/vms/{vm}/policy", "/v1/vms/web/policy?cut_existing=1", "\"none\"", 200},
 	{"POST", "/v1/vms/{vm}/policy/check", "/v1/vms/web/policy/check",
 		"{\"to\":\"1.1.1.1\",\"port\":1}", 200},
+	{"GET", "/v1/vms/{vm}/policy/stats", "/v1/vms/web/policy/stats", NULL, 200},
 	{"GET", "/v1/vms/{vm}/hosts", "/v1/vms/web/hosts", NULL, 200},
 	{"PUT", "/v1/vms/{vm}/hosts", "/v1/vms/web/hosts",
 		"{\"items\":[{\"name\":\"A.internal\",\"addresses\":[\"1.2.3.4\"]}]}", 200},

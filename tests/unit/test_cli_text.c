@@ -4,6 +4,7 @@
 #include "cli/cli.h"
 #include "cli/duration.h"
 #include "cli/http.h"
+#include "cli/json_line.h"
 #include "cli/suggest.h"
 #include "cli/table.h"
 #include "tests/unit/check_main.h"
@@ -11,6 +12,7 @@
 #include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static uint64_t seconds_of(const char *text)
@@ -54,6 +56,59 @@ START_TEST(durations_are_written)
 	ck_assert_str_eq(duration_format(600, buf, sizeof(buf)), "10m");
 	ck_assert_str_eq(duration_format(5430, buf, sizeof(buf)), "1h30m");
 	ck_assert_str_eq(duration_format(2 * 86400 + 3, buf, sizeof(buf)), "2d");
+}
+END_TEST
+
+static const char json[] = "{\n"                                        /* 1 */
+			   "  \"a\": \"x\\\"]}\",\n"                    /* 2 */
+			   "  \"rules\": [\n"                         /* 3 */
+			   "    {\"to\": [\"b\",\n"                   /* 4 */
+			   "            \"c\"], \"n\": [[], {}]},\n"  /* 5 */
+			   "\n"                                      /* 6 */
+			   "    {\"action\": -1.5e3, \"to\":[true,\n" /* 7 */
+			   "       null]}]\n"                        /* 8 */
+			   "}\n";
+
+static const struct {
+	const char *field;
+	unsigned line;
+} places[] = {
+	{"", 1},
+	{"a", 2},
+	{"rules", 3},
+	{"rules[0]", 4},
+	{"rules[0].to[0]", 4},
+	{"rules[0].to[1]", 5},
+	{"rules[0].n[1]", 5},
+	{"rules[1]", 7},
+	{"rules[1].action", 7},
+	{"rules[1].to[1]", 8},
+	{"rules[1].missing", 7}, /* the nearest around it */
+	{"rules[9].to", 3},
+	{"b.c", 1},
+	{"a.b", 2},
+	{"rules[x]", 3},
+	{"rules[0", 3},
+};
+
+START_TEST(fields_have_lines)
+{
+	ck_assert_uint_eq(json_line(json, places[_i].field), places[_i].line);
+}
+END_TEST
+
+/* Whatever is cut off: an answer, and no byte behind the end is read (for a sanitizer to see). */
+START_TEST(lines_of_broken_files)
+{
+	for (size_t len = 0; len < sizeof(json); len++) {
+		char *cut = strndup(json, len);
+
+		ck_assert_uint_le(json_line(cut, "rules[1].to[1]"), 9);
+		free(cut);
+	}
+	ck_assert_uint_eq(json_line("", "a"), 0);
+	ck_assert_uint_eq(json_line_at("a\nb\n", 2), 2);
+	ck_assert_uint_eq(json_line_at("a\n", 99), 2);
 }
 END_TEST
 
@@ -247,6 +302,8 @@ static Suite *text_suite(void)
 	tcase_add_test(tc, durations_are_read);
 	tcase_add_test(tc, bad_durations_are_refused);
 	tcase_add_test(tc, durations_are_written);
+	tcase_add_loop_test(tc, fields_have_lines, 0, sizeof(places) / sizeof(*places));
+	tcase_add_test(tc, lines_of_broken_files);
 	tcase_add_test(tc, distances);
 	tcase_add_test(tc, near_misses);
 	tcase_add_test(tc, columns_are_aligned);

@@ -78,7 +78,7 @@ static struct endpoint there(void)
 {
 	struct endpoint e;
 
-	ck_assert_int_eq(endpoint_parse("192.0.2.1:443", &e), 0);
+	ck_assert_int_eq(endpoint_parse("192.0.2.1:4433", &e), 0);
 	return e;
 }
 

@@ -260,6 +260,23 @@ START_TEST(ports_and_protocols_of_names)
 }
 END_TEST
 
+START_TEST(quic_is_refused_where_names_are_verified)
+{
+	static const char *const list[] = {"a.org"}, *const dns[] = {"b.org"};
+	struct policy_rule rules[] = {
+		{.allow = true, .names = list, .n_names = 1, .by = 0},
+		{.allow = true, .names = dns, .n_names = 1, .verify_dns = true, .by = 1},
+	};
+	uint8_t *t = compile(rules, 2, false);
+
+	ck_assert_str_eq(verdict(t, UDP, "1.1.1.1", 443, NAMES("a.org")), "deny 0 a.org");
+	ck_assert_str_eq(verdict(t, UDP, "1.1.1.1", 444, NAMES("a.org")), "allow 0 a.org strict");
+	ck_assert_str_eq(verdict(t, TCP, "1.1.1.1", 443, NAMES("a.org")), "allow 0 a.org strict");
+	ck_assert_str_eq(verdict(t, UDP, "1.1.1.1", 443, NAMES("b.org")), "allow 1 b.org");
+	free(t);
+}
+END_TEST
+
 /* A server name is judged like a name of the address: rules before the one that admitted count. */
 START_TEST(server_name_meets_all_rules)
 {
@@ -550,6 +567,7 @@ static Suite *policy_names_suite(void)
 	tcase_add_test(tc, first_match_wins_among_names_and_prefixes);
 	tcase_add_test(tc, prefix_of_the_same_rule_goes_before_its_name);
 	tcase_add_test(tc, ports_and_protocols_of_names);
+	tcase_add_test(tc, quic_is_refused_where_names_are_verified);
 	tcase_add_test(tc, server_name_meets_all_rules);
 	tcase_add_test(tc, gateway_by_name);
 	tcase_add_test(tc, names_that_no_rule_could_admit);
