@@ -127,7 +127,7 @@ static int show_stats(struct cli *cli, const char *vm, struct json_object *polic
 	return STATUS_OK;
 }
 
-enum { OPT_STATS = 1, OPT_CUT, OPT_VERIFY };
+enum { OPT_STATS = 'S', OPT_CUT = 'C', OPT_VERIFY = 'V' };
 
 static int policy_show(struct cli *cli, const struct args *args)
 {

@@ -294,6 +294,19 @@ static struct json_object *of_preset(const char *name)
 	return doc;
 }
 
+/* The document itself, which nobody changes any more; where it has no rules a copy with none. */
+static struct json_object *with_rules(struct json_object *doc)
+{
+	struct json_object *copy = NULL;
+
+	if (!json_object_is_type(doc, json_type_object) ||
+		json_object_object_get_ex(doc, "rules", NULL))
+		return json_object_get(doc);
+	json_object_deep_copy(doc, &copy, NULL);
+	json_object_object_add(copy, "rules", json_object_new_array());
+	return copy;
+}
+
 struct policy *policy_read(struct json_object *doc, const char *path, struct error *err)
 {
 	struct policy *policy = calloc(1, sizeof(*policy));
@@ -307,12 +320,9 @@ struct policy *policy_read(struct json_object *doc, const char *path, struct err
 	else if (json_object_is_type(doc, json_type_string))
 		policy->doc = of_preset(json_object_get_string(doc));
 	else
-		json_object_deep_copy(doc, &policy->doc, NULL);
-	if (read_doc(policy, path, err) == 0) {
-		if (!json_object_object_get_ex(policy->doc, "rules", NULL))
-			json_object_object_add(policy->doc, "rules", json_object_new_array());
+		policy->doc = with_rules(doc);
+	if (read_doc(policy, path, err) == 0)
 		return policy;
-	}
 	policy_free(policy);
 	return NULL;
 }

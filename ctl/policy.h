@@ -26,8 +26,8 @@
 
 struct policy;
 
-/* path is where doc lies in its request ("" or "policy"). doc NULL is the preset `public`. A fresh
- * struct, or NULL with err filled. */
+/* path is where doc lies in its request ("" or "policy"). doc NULL is the preset `public`; else it is
+ * kept, so nobody may change it any more. A fresh struct, or NULL with err filled. */
 struct policy *policy_read(struct json_object *doc, const char *path, struct error *err);
 void policy_free(struct policy *policy);
 /* As it was written; the policy's own. */

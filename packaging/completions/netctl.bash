@@ -122,6 +122,9 @@ _netctl_verb() {
 	'secret set 3') _netctl_words "$(_netctl_secrets "${words[2]}") --from-file --help" ;;
 	'secret set '*) _netctl_words '--from-file --help' ;;
 	'secret delete 3') _netctl_words "$(_netctl_secrets "${words[2]}")" ;;
+	'policy show 3') _netctl_words '--stats --help' ;;
+	'policy set 4' | 'policy deny '[45]) _netctl_words '--cut-existing --help' ;;
+	'policy allow '[456]) _netctl_words '--verify --cut-existing --help' ;;
 	'policy set 3') mapfile -t COMPREPLY < <(compgen -W 'open public none' -f -- "$cur") ;;
 	'policy allow 3' | 'policy deny 3') _netctl_words 'any' ;;
 	esac

@@ -94,6 +94,11 @@ complete -c netctl -n '__netctl_is snapshot import; and __netctl_words 3' -F
 complete -c netctl -n '__netctl_is forward delete; and __netctl_words 4' -a '(__netctl_forwards)'
 complete -c netctl -n '__netctl_is vsock unmap; and __netctl_words 4' -a '(__netctl_maps)'
 complete -c netctl -n '__netctl_is policy set; and __netctl_words 4' -F -a 'open public none'
+complete -c netctl -n '__netctl_is policy show' -l stats -d 'What each rule let through and refused'
+for verb in 'policy set' 'policy allow' 'policy deny'
+    complete -c netctl -n "__netctl_is $verb" -l cut-existing -d 'End flows that it forbids'
+end
+complete -c netctl -n '__netctl_is policy allow' -l verify -x -a 'strict dns' -d 'How names are enforced'
 complete -c netctl -n '__netctl_is env load; and __netctl_words 4' -F
 complete -c netctl -n '__netctl_is env unset; and not __netctl_words 3' -a '(__netctl_keys)'
 for verb in 'secret set' 'secret delete'

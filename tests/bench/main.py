@@ -13,6 +13,7 @@ import tempfile
 import time
 
 import guests
+import policy
 from guests import DIE_WITH_US, Failure
 from netctltest.process import tool
 
@@ -322,7 +323,7 @@ def parse_options():
     parser = argparse.ArgumentParser(prog="tests/bench/run", add_help=False)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3)
-    parser.add_argument("--only", type=some_of(names), default=names)
+    parser.add_argument("--only", type=some_of([*names, "policy"]), default=names)
     parser.add_argument("--metrics", type=some_of(METRICS), default=list(METRICS))
     parser.add_argument("--peers")
     parser.add_argument("--udp-rate", type=bits, default=1e9)
@@ -392,6 +393,9 @@ def main():
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupted)
     try:
+        if "policy" in options.only:
+            policy.measure(options)
+            return 0
         found = present(options)
         with Bench(options) as bench:
             if not options.profile:
