@@ -87,8 +87,8 @@ static void count_row(struct table *table, const char *rule, const char *action,
 static void print_stats(
 	const struct cli *cli, struct json_object *policy, struct json_object *stats)
 {
-	static const char *const headings[] = {">RULE", "!ACTION", "TO", ">FLOWS", ">TX BYTES",
-		">RX BYTES", ">REFUSED", NULL};
+	static const char *const headings[] = {
+		">RULE", "!ACTION", "TO", ">FLOWS", ">TX BYTES", ">RX BYTES", ">REFUSED", NULL};
 	static const char *const others[] = {"default", "preset", "host_access"};
 	size_t n, n_counts;
 	struct json_object *rules = doc_array(policy, "rules", &n);
@@ -114,8 +114,8 @@ static void print_stats(
 static int show_stats(struct cli *cli, const char *vm, struct json_object *policy)
 {
 	struct json_object *stats;
-	int status =
-		http_call(cli, "GET", http_path("vms", vm, "policy", "stats", NULL), NULL, &stats);
+	int status = http_call(
+		cli, "GET", http_path("vms", vm, "policy", "stats", NULL), NULL, &stats);
 
 	if (status)
 		return status;

@@ -114,8 +114,7 @@ static struct json_object *parse_policy(const struct cli *cli, const char *word,
 {
 	struct json_tokener *tokener = json_tokener_new();
 	/* With its NUL, so that a number or a text cut short is an error. */
-	struct json_object *doc =
-		json_tokener_parse_ex(tokener, text, (int)strlen(text) + 1);
+	struct json_object *doc = json_tokener_parse_ex(tokener, text, (int)strlen(text) + 1);
 	enum json_tokener_error error = json_tokener_get_error(tokener);
 	size_t end = json_tokener_get_parse_end(tokener);
 	bool rest = doc && text[end + strspn(text + end, " \t\r\n")];
@@ -125,7 +124,7 @@ static struct json_object *parse_policy(const struct cli *cli, const char *word,
 		return doc;
 	json_object_put(doc);
 	cli_error(cli, STATUS_FAILURE, "policy %s line %u: %s", word, json_line_at(text, end),
-		error == json_tokener_continue      ? "the JSON ends too early"
+		error == json_tokener_continue          ? "the JSON ends too early"
 			: error != json_tokener_success ? json_tokener_error_desc(error)
 			: rest                          ? "something follows the JSON object"
 							: "a JSON object is wanted");

@@ -229,8 +229,8 @@ struct policy_verdict policy_table_judge(const void *blob, const struct addr *ga
 	return verdict;
 }
 
-static bool admit_one(void *log, const struct addr *addr,
-	bool (*match)(void *arg, const char *name), void *arg)
+static bool admit_one(
+	void *log, const struct addr *addr, bool (*match)(void *arg, const char *name), void *arg)
 {
 	(void)addr;
 	return match(arg, log);
@@ -253,7 +253,7 @@ bool policy_table_addr_by_prefix(const void *blob, const struct addr *addr)
 
 	/* A verdict can only change where an interval of one of the lists begins. */
 	for (; node != POLICY_NO_NODE; node = v.nodes[node].up) {
-		for (int class = 0; class < POLICY_CLASSES; class++) {
+		for (int class = 0; class < POLICY_CLASSES; class ++) {
 			const struct policy_list *l = &v.nodes[node].list[class];
 
 			for (uint32_t i = 0; i < l->count; i++) {

@@ -70,7 +70,7 @@ struct policy_rule {
 	const struct policy_ports *ports;
 	size_t n_ports;
 	bool verify_dns; /* what is matched by name is not looked at on the wire */
-	int32_t by; /* what a verdict of this rule is to say: its index, or POLICY_BY_PRESET */
+	int32_t by;      /* what a verdict of this rule is to say: its index, or POLICY_BY_PRESET */
 };
 
 struct policy_input {
@@ -82,7 +82,7 @@ struct policy_input {
 
 struct policy_verdict {
 	bool allow;
-	bool by_name;       /* the rule matched by `name`; false where a prefix of it matched, too */
+	bool by_name; /* the rule matched by `name`; false where a prefix of it matched, too */
 	bool verify_strict; /* allowed by name, and what the guest sends must bear the name out */
 	int32_t by;
 	const char *name; /* one of the lister's, or NULL; lives as long as that promises */

@@ -28,8 +28,8 @@ static int bad_name(int status, const char *field, const char *text, struct erro
 	if (status == -EDOM)
 		return error_set(err, 400, field,
 			"\"%.64s\": * is the whole left-most label, as in *.example.com", text);
-	return error_set(err, 400, field,
-		"\"%.64s\" is not ADDRESS, ADDRESS/BITS, NAME or *.NAME", text);
+	return error_set(
+		err, 400, field, "\"%.64s\" is not ADDRESS, ADDRESS/BITS, NAME or *.NAME", text);
 }
 
 /* An address, a prefix or a name. */
@@ -81,7 +81,8 @@ static int read_to(
 		json_path_at(field, sizeof(field), where, i);
 		if (!json_object_is_type(item, json_type_string))
 			return error_set(err, 400, field, "a string is wanted");
-		if (read_to_item(json_object_get_string(item), field, &to[out->n_to], name, err) < 0)
+		if (read_to_item(json_object_get_string(item), field, &to[out->n_to], name, err) <
+			0)
 			return -1;
 		if (!*name)
 			out->n_to++;
@@ -189,8 +190,7 @@ static int proto_parse(const char *text, uint8_t *out)
 	return -EINVAL;
 }
 
-int policy_read_proto(
-	struct json_object *obj, const char *path, uint8_t *proto, struct error *err)
+int policy_read_proto(struct json_object *obj, const char *path, uint8_t *proto, struct error *err)
 {
 	const char *text = NULL;
 	char field[FIELD_LEN];

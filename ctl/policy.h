@@ -44,8 +44,7 @@ const char *policy_preset(const struct policy *policy); /* its name, or NULL */
 /* A number of what was written, the same for the same document; never 0. */
 uint64_t policy_number(const struct policy *policy);
 /* "proto" of an object: 1 and *proto, 0 where it is absent, -1. */
-int policy_read_proto(
-	struct json_object *obj, const char *path, uint8_t *proto, struct error *err);
+int policy_read_proto(struct json_object *obj, const char *path, uint8_t *proto, struct error *err);
 
 /* ---- why (policy_explain.c) ---- */
 

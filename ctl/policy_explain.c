@@ -65,8 +65,8 @@ struct names {
 	size_t n;
 };
 
-static bool admit(void *log, const struct addr *addr, bool (*match)(void *arg, const char *name),
-	void *arg)
+static bool admit(
+	void *log, const struct addr *addr, bool (*match)(void *arg, const char *name), void *arg)
 {
 	const struct names *names = log;
 
@@ -82,15 +82,15 @@ static bool admit(void *log, const struct addr *addr, bool (*match)(void *arg, c
 
 static const char *by_text(int32_t by)
 {
-	return by >= 0                              ? "rule"
-		: by == POLICY_BY_PRESET            ? "preset"
-		: by == POLICY_BY_HOST_ACCESS       ? "host_access"
-						    : "default";
+	return by >= 0                        ? "rule"
+		: by == POLICY_BY_PRESET      ? "preset"
+		: by == POLICY_BY_HOST_ACCESS ? "host_access"
+					      : "default";
 }
 
 /* Without a rule: what decides then. */
-static int other_text(char *text, size_t len, const struct policy *policy,
-	const struct policy_verdict *v)
+static int other_text(
+	char *text, size_t len, const struct policy *policy, const struct policy_verdict *v)
 {
 	const char *did = v->allow ? "allowed" : "denied", *preset = policy_preset(policy);
 
@@ -98,8 +98,9 @@ static int other_text(char *text, size_t len, const struct policy *policy,
 		return snprintf(text, len, "%s by the preset %s", did, preset ? preset : "");
 	if (v->by == POLICY_BY_HOST_ACCESS)
 		return snprintf(text, len, "%s",
-			v->allow ? "allowed: host_access leads the gateway address to the host's loopback"
-				 : "denied: only host_access leads to the host's loopback");
+			v->allow
+				? "allowed: host_access leads the gateway address to the host's loopback"
+				: "denied: only host_access leads to the host's loopback");
 	return snprintf(text, len, "%s by default", did);
 }
 
@@ -155,7 +156,7 @@ struct json_object *policy_explain(const struct policy *policy, const void *tabl
 	json_object_object_add(doc, "rule", v.by >= 0 ? json_object_new_int(v.by) : NULL);
 	json_put_string(doc, "name", v.name);
 	json_put_string(doc, "verify",
-		!v.allow || !v.by_name ? NULL
+		!v.allow || !v.by_name    ? NULL
 			: v.verify_strict ? "strict"
 					  : "dns");
 	json_object_object_add(doc, "names", names_json(&all));

@@ -430,8 +430,8 @@ int vm_set_policy(struct vm *vm, struct policy *policy, bool cut_existing, struc
 	if (policy_compile(policy, "", vm->vms->own, vm->vms->n_own, &table, &len, err) < 0)
 		return -1;
 	if (!vm->ephemeral &&
-		store_vm_set_policy(vm->vms->store, vm->config.name, json_text(policy_doc(policy)),
-			err) < 0) {
+		store_vm_set_policy(
+			vm->vms->store, vm->config.name, json_text(policy_doc(policy)), err) < 0) {
 		free(table);
 		return -1;
 	}

@@ -284,8 +284,8 @@ struct worker_policy_count {
 	uint64_t refusals;
 };
 #define WORKER_POLICY_OTHERS 3u /* default, preset, host_access: the last three, in this order */
-typedef void worker_policy_counts_fn(void *arg, int code, const char *text,
-	const struct worker_policy_count *counts, size_t n);
+typedef void worker_policy_counts_fn(
+	void *arg, int code, const char *text, const struct worker_policy_count *counts, size_t n);
 typedef void worker_addr_names_fn(
 	void *arg, int code, const char *text, const char *const *names, size_t n);
 typedef void worker_flows_fn(void *arg, int code, const char *text, const struct worker_flow *flows,

@@ -205,9 +205,8 @@ static bool apply_rest(
 	struct worker_lease lease;
 
 	if (msg->policy)
-		*code = worker_policy_set(
-			r->worker, msg->policy->table.data, msg->policy->table.len,
-			msg->policy->document, false, err);
+		*code = worker_policy_set(r->worker, msg->policy->table.data,
+			msg->policy->table.len, msg->policy->document, false, err);
 	if (*code >= 0 && msg->dns && !set_dns(r, msg->dns, code, err))
 		return false;
 	if (*code >= 0 && msg->hosts && !set_hosts(r, msg->hosts, code, err))

@@ -111,10 +111,11 @@ static struct json_object *count_json(const struct worker_policy_count *count)
 }
 
 /* counts of a worker whose policy has other rules (it is just changing) are none. */
-static void on_counts(void *arg, int code, const char *text,
-	const struct worker_policy_count *counts, size_t n)
+static void on_counts(
+	void *arg, int code, const char *text, const struct worker_policy_count *counts, size_t n)
 {
-	static const char *const others[WORKER_POLICY_OTHERS] = {"default", "preset", "host_access"};
+	static const char *const others[WORKER_POLICY_OTHERS] = {
+		"default", "preset", "host_access"};
 	struct api_request *request = arg;
 	struct json_object *doc, *rules;
 	const struct vm *vm;

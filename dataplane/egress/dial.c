@@ -124,16 +124,16 @@ void egress_report_refusals(struct egress *e)
 	egress_policy_report(&e->policy);
 }
 
-struct policy_verdict egress_check(const struct egress *e, enum egress_who who, uint8_t proto,
-	const struct endpoint *dst)
+struct policy_verdict egress_check(
+	const struct egress *e, enum egress_who who, uint8_t proto, const struct endpoint *dst)
 {
 	struct endpoint judged = egress_judged(e->net, who, dst);
 
 	return egress_policy_judge(&e->policy, proto, &judged);
 }
 
-static void refused(struct egress *e, uint8_t proto, const struct endpoint *dst, int32_t by,
-	const char *name)
+static void refused(
+	struct egress *e, uint8_t proto, const struct endpoint *dst, int32_t by, const char *name)
 {
 	counter_inc(e->counters, COUNTER_EGRESS_REFUSED_POLICY);
 	egress_policy_note(&e->policy, proto, dst, by, name);
@@ -153,12 +153,11 @@ static int admit(struct egress *e, enum egress_who who, uint8_t proto, const str
 	return -EACCES;
 }
 
-bool egress_stands(struct egress *e, enum egress_who who, uint8_t proto,
-	const struct endpoint *dst, struct egress_pass *pass)
+bool egress_stands(struct egress *e, enum egress_who who, uint8_t proto, const struct endpoint *dst,
+	struct egress_pass *pass)
 {
 	struct endpoint judged = egress_judged(e->net, who, dst);
-	struct policy_verdict verdict =
-		egress_policy_judge_pass(&e->policy, proto, &judged, pass);
+	struct policy_verdict verdict = egress_policy_judge_pass(&e->policy, proto, &judged, pass);
 
 	if (verdict.allow)
 		egress_policy_enter(&e->policy, &verdict, pass);

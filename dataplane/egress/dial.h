@@ -88,8 +88,8 @@ bool egress_admit_as(struct egress *egress, enum egress_who who, uint8_t proto,
 	const struct endpoint *dst, const char *name, struct egress_pass *pass);
 /* Refuses a flow that has a pass for another reason than its name (it gave none, or came by a
  * protocol that has none to read); counted and reported. */
-void egress_refuse(
-	struct egress *egress, uint8_t proto, const struct endpoint *dst, const struct egress_pass *pass);
+void egress_refuse(struct egress *egress, uint8_t proto, const struct endpoint *dst,
+	const struct egress_pass *pass);
 /* Bytes of the flow, from the guest and to it. */
 void egress_account(
 	struct egress *egress, const struct egress_pass *pass, uint64_t tx, uint64_t rx);

@@ -15,9 +15,10 @@
 #include <stdint.h>
 
 struct egress_pass {
-	struct policy_verdict verdict; /* its name is the pass's own, and may be NULL without memory */
-	uint32_t era;                  /* of the policy whose rule it is */
-	bool verified;                 /* the name is one that the guest's own bytes gave */
+	struct policy_verdict
+		verdict; /* its name is the pass's own, and may be NULL without memory */
+	uint32_t era;    /* of the policy whose rule it is */
+	bool verified;   /* the name is one that the guest's own bytes gave */
 };
 
 #endif

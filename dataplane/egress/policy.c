@@ -32,8 +32,8 @@ void egress_policy_report(struct egress_policy *policy)
 		const struct egress_refusal *r = &gathered[i];
 
 		if (policy->refused)
-			policy->refused(policy->refused_arg, r->proto, &r->dst, r->by, r->name,
-				r->count);
+			policy->refused(
+				policy->refused_arg, r->proto, &r->dst, r->by, r->name, r->count);
 		free(r->name);
 	}
 }
@@ -197,8 +197,8 @@ struct own_name {
 };
 
 /* The name that admitted the flow, then those of the log. */
-static bool admit_own(void *log, const struct addr *addr,
-	bool (*match)(void *arg, const char *name), void *arg)
+static bool admit_own(
+	void *log, const struct addr *addr, bool (*match)(void *arg, const char *name), void *arg)
 {
 	const struct own_name *own = log;
 	const struct policy_names *names = &own->policy->names;
@@ -226,8 +226,8 @@ struct policy_verdict egress_policy_judge_as(const struct egress_policy *policy,
 {
 	if (!policy->table)
 		return (struct policy_verdict){.by = POLICY_BY_DEFAULT};
-	return policy_table_judge_as(policy->table, &policy->net->gateway,
-		policy->net->host_access, proto, &dst->addr, dst->port, name);
+	return policy_table_judge_as(policy->table, &policy->net->gateway, policy->net->host_access,
+		proto, &dst->addr, dst->port, name);
 }
 
 /* ---- passes ---- */

@@ -41,7 +41,7 @@ struct egress_refusal {
 struct egress_policy {
 	struct loop *loop;
 	const struct net *net;
-	void *table; /* NULL: everything is denied */
+	void *table;       /* NULL: everything is denied */
 	uint64_t document; /* what the table was compiled from; 0: not told */
 	uint32_t era;
 	struct policy_names names; /* admit NULL: no address has any */

@@ -111,8 +111,8 @@ void icmp_recheck(struct icmp *icmp)
 	while ((e = flow_table_next(icmp->flows, &slot))) {
 		struct ping *ping = (struct ping *)e;
 
-		if (!egress_stands(icmp->egress, EGRESS_GUEST, IP_PROTO_ICMP, &e->key.remote,
-			    &ping->pass))
+		if (!egress_stands(
+			    icmp->egress, EGRESS_GUEST, IP_PROTO_ICMP, &e->key.remote, &ping->pass))
 			ping_free(ping);
 	}
 }
@@ -406,8 +406,8 @@ static struct ping *ping_new(struct icmp *icmp, const struct flow_key *key, cons
 		counter_inc(icmp->counters, COUNTER_ICMP_BOUNDS);
 		return NULL;
 	}
-	fd = egress_dial(icmp->egress, EGRESS_GUEST, IP_PROTO_ICMP, &key->remote, &pass, NULL, NULL,
-		NULL);
+	fd = egress_dial(
+		icmp->egress, EGRESS_GUEST, IP_PROTO_ICMP, &key->remote, &pass, NULL, NULL, NULL);
 	if (fd < 0) {
 		code = icmp_code_of(-fd);
 		if (code >= 0)

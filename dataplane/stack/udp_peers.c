@@ -57,8 +57,8 @@ static uint16_t quietest(const struct udp_peers *peers)
 	return found;
 }
 
-int udp_peers_add(struct udp_peers *peers, const struct endpoint *host, struct egress_pass *pass,
-	size_t max)
+int udp_peers_add(
+	struct udp_peers *peers, const struct endpoint *host, struct egress_pass *pass, size_t max)
 {
 	uint16_t i;
 

@@ -18,7 +18,7 @@
 struct udp_peer {
 	struct endpoint host;
 	struct egress_pass pass; /* what admitted it; left by udp_peers */
-	uint32_t used; /* the flow's count of uses when this one was used last */
+	uint32_t used;           /* the flow's count of uses when this one was used last */
 };
 
 struct udp_peers { /* zeroed is empty */
@@ -33,8 +33,8 @@ void udp_peers_clear(struct udp_peers *peers);
 struct udp_peer *udp_peers_find(struct udp_peers *peers, const struct endpoint *host);
 /* Adds one that is not there yet, without going beyond max (≤ UDP_PEERS_MAX), and moves the pass
  * there. 0, or -ENOMEM and the pass was left. */
-int udp_peers_add(struct udp_peers *peers, const struct endpoint *host, struct egress_pass *pass,
-	size_t max);
+int udp_peers_add(
+	struct udp_peers *peers, const struct endpoint *host, struct egress_pass *pass, size_t max);
 /* Keeps those for which keep() says so. */
 void udp_peers_filter(
 	struct udp_peers *peers, bool (*keep)(void *arg, struct udp_peer *peer), void *arg);

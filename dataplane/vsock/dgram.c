@@ -526,8 +526,7 @@ static bool still_allowed(void *arg, struct udp_peer *peer)
 {
 	const struct tsi *tsi = arg;
 
-	return egress_stands(
-		tsi->parts.egress, EGRESS_TSI, IP_PROTO_UDP, &peer->host, &peer->pass);
+	return egress_stands(tsi->parts.egress, EGRESS_TSI, IP_PROTO_UDP, &peer->host, &peer->pass);
 }
 
 void tsi_dgram_recheck(struct tsi_sock *sock)

@@ -338,8 +338,7 @@ bool tsi_request(struct tsi *tsi, struct vsock_conn *conn)
 
 /* ---- a new policy ---- */
 
-static bool still_allowed(
-	struct tsi *tsi, const struct endpoint *peer, struct egress_pass *pass)
+static bool still_allowed(struct tsi *tsi, const struct endpoint *peer, struct egress_pass *pass)
 {
 	return tsi_is_dns(tsi, peer) ||
 		egress_stands(tsi->parts.egress, EGRESS_TSI, IP_PROTO_TCP, peer, pass);

@@ -106,9 +106,8 @@ static void on_names(void *arg, const struct worker_name *names, size_t count)
 	(void)count;
 }
 
-static void on_refused(
-	void *arg, uint8_t proto, const struct endpoint *dst, int32_t by, const char *name,
-	uint32_t count)
+static void on_refused(void *arg, uint8_t proto, const struct endpoint *dst, int32_t by,
+	const char *name, uint32_t count)
 {
 	(void)arg;
 	(void)name;

@@ -17,8 +17,8 @@ static const char *const names[] = {"a", "a.b", "b.b", "c.a.b", "*.b", "", ".", 
 
 #define N_NAMES (sizeof(names) / sizeof(names[0]))
 
-static bool admit_all(void *log, const struct addr *addr,
-	bool (*match)(void *arg, const char *name), void *arg)
+static bool admit_all(
+	void *log, const struct addr *addr, bool (*match)(void *arg, const char *name), void *arg)
 {
 	(void)log;
 	(void)addr;

@@ -93,8 +93,8 @@ static void load(struct egress *egress, const char *text)
 
 static char name[3][64];
 
-static bool admit(void *log, const struct addr *addr, bool (*match)(void *arg, const char *name),
-	void *arg)
+static bool admit(
+	void *log, const struct addr *addr, bool (*match)(void *arg, const char *name), void *arg)
 {
 	(void)log;
 	(void)addr;
@@ -135,8 +135,7 @@ static double flows(struct egress *egress, uint32_t rules)
 
 		memcpy(name[2], names[i & 1023], sizeof(name[2]));
 		/* A datagram's destination: the door without a socket behind it. */
-		done += egress_udp_permit(
-				egress, EGRESS_GUEST, &dst[i & 1023], &host, &pass) == 0;
+		done += egress_udp_permit(egress, EGRESS_GUEST, &dst[i & 1023], &host, &pass) == 0;
 		egress_leave(&pass);
 	}
 	took = cpu_ns() - start;

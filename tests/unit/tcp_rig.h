@@ -145,9 +145,8 @@ static void rig_on_names(void *arg, const struct worker_name *names, size_t coun
 	(void)count;
 }
 
-static void rig_on_refused(
-	void *arg, uint8_t proto, const struct endpoint *dst, int32_t by, const char *name,
-	uint32_t count)
+static void rig_on_refused(void *arg, uint8_t proto, const struct endpoint *dst, int32_t by,
+	const char *name, uint32_t count)
 {
 	(void)arg;
 	(void)name;

@@ -59,14 +59,14 @@ START_TEST(durations_are_written)
 }
 END_TEST
 
-static const char json[] = "{\n"                                        /* 1 */
-			   "  \"a\": \"x\\\"]}\",\n"                    /* 2 */
+static const char json[] = "{\n"                                      /* 1 */
+			   "  \"a\": \"x\\\"]}\",\n"                  /* 2 */
 			   "  \"rules\": [\n"                         /* 3 */
 			   "    {\"to\": [\"b\",\n"                   /* 4 */
 			   "            \"c\"], \"n\": [[], {}]},\n"  /* 5 */
-			   "\n"                                      /* 6 */
+			   "\n"                                       /* 6 */
 			   "    {\"action\": -1.5e3, \"to\":[true,\n" /* 7 */
-			   "       null]}]\n"                        /* 8 */
+			   "       null]}]\n"                         /* 8 */
 			   "}\n";
 
 static const struct {

@@ -153,8 +153,8 @@ static void refused(void *arg, uint8_t proto, const struct endpoint *dst, int32_
 {
 	(void)arg;
 	ck_assert_ptr_null(name);
-	reported[n_reported++] =
-		(struct egress_refusal){.dst = *dst, .by = by, .count = count, .proto = proto};
+	reported[n_reported++] = (struct egress_refusal){
+		.dst = *dst, .by = by, .count = count, .proto = proto};
 	loop_stop(loop);
 }
 
@@ -168,9 +168,9 @@ START_TEST(forbidden_flows_are_refused_and_reported_once_a_second)
 	set_policy(POLICY_PUBLIC);
 	for (int i = 0; i < 5; i++)
 		ck_assert_int_eq(dial(IP_PROTO_TCP, at("192.168.1.1:80"), NULL), -EACCES);
-	ck_assert_int_eq(
-		egress_udp_permit(egress, EGRESS_GUEST,
-			&(struct endpoint){at("10.9.9.9:53").addr, at("10.9.9.9:53").port}, &host, &pass),
+	ck_assert_int_eq(egress_udp_permit(egress, EGRESS_GUEST,
+				 &(struct endpoint){at("10.9.9.9:53").addr, at("10.9.9.9:53").port},
+				 &host, &pass),
 		-EACCES);
 	ck_assert_int_eq(dial(IP_PROTO_TCP, gateway(22), NULL), -EACCES);
 	ck_assert_uint_eq(n_reported, 0);
@@ -183,7 +183,8 @@ START_TEST(forbidden_flows_are_refused_and_reported_once_a_second)
 	ck_assert_int_eq(reported[2].by, POLICY_BY_HOST_ACCESS);
 	ck_assert_uint_eq(counters.value[COUNTER_EGRESS_REFUSED_POLICY], 7);
 	ck_assert(!egress_check(egress, EGRESS_GUEST, IP_PROTO_TCP,
-		&(struct endpoint){at("10.0.0.1:1").addr, at("10.0.0.1:1").port}).allow);
+		&(struct endpoint){at("10.0.0.1:1").addr, at("10.0.0.1:1").port})
+			   .allow);
 	ck_assert_uint_eq(counters.value[COUNTER_EGRESS_REFUSED_POLICY], 7);
 }
 END_TEST

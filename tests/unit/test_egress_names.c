@@ -15,8 +15,8 @@ static struct net net;
 static struct egress *egress;
 static const char *logged[4]; /* the names of every address */
 
-static bool admit_logged(void *log, const struct addr *addr,
-	bool (*match)(void *arg, const char *name), void *arg)
+static bool admit_logged(
+	void *log, const struct addr *addr, bool (*match)(void *arg, const char *name), void *arg)
 {
 	(void)log;
 	(void)addr;

@@ -76,7 +76,8 @@ static const struct {
 		"rules[1].x"},
 	{"{\"default\":\"deny\",\"rules\":[{\"action\":\"allow\",\"to\":[\"10.0.0.0/8\",\"*.*.com\"]}]}",
 		"rules[0].to[1]"},
-	{"{\"default\":\"deny\",\"rules\":[{\"action\":\"allow\",\"to\":[\"*\"]}]}", "rules[0].to[0]"},
+	{"{\"default\":\"deny\",\"rules\":[{\"action\":\"allow\",\"to\":[\"*\"]}]}",
+		"rules[0].to[0]"},
 	{"{\"default\":\"deny\",\"rules\":[{\"action\":\"allow\",\"to\":[\"b\u00fccher.example\"]}]}",
 		"rules[0].to[0]"},
 	{"{\"default\":\"deny\",\"rules\":[{\"action\":\"allow\",\"to\":[\"https://a.com/\"]}]}",
@@ -115,8 +116,8 @@ START_TEST(error_names_its_field)
 END_TEST
 
 #define NAMED                                                                                      \
-	"{\"default\":\"deny\",\"rules\":[{\"action\":\"deny\",\"to\":[\"bad.github.com\"]},"             \
-	"{\"action\":\"allow\",\"to\":[\"*.GitHub.com.\",\"10.0.0.0/8\"],\"ports\":[\"443\"]},"          \
+	"{\"default\":\"deny\",\"rules\":[{\"action\":\"deny\",\"to\":[\"bad.github.com\"]},"      \
+	"{\"action\":\"allow\",\"to\":[\"*.GitHub.com.\",\"10.0.0.0/8\"],\"ports\":[\"443\"]},"    \
 	"{\"action\":\"allow\",\"to\":[\"db.corp\"],\"verify\":\"dns\"}]}"
 
 /* What is asked, under which name of the address, and "VERDICT BY RULE NAME VERIFY". */
@@ -128,8 +129,7 @@ static const struct {
 	{"{\"to\":\"8.8.8.8\",\"port\":443}", NULL, "deny default null null null"},
 	{"{\"to\":\"8.8.8.8\",\"port\":443}", "api.github.com",
 		"allow rule 1 api.github.com strict"},
-	{"{\"to\":\"8.8.8.8\",\"port\":443}", "bad.github.com",
-		"deny rule 0 bad.github.com null"},
+	{"{\"to\":\"8.8.8.8\",\"port\":443}", "bad.github.com", "deny rule 0 bad.github.com null"},
 	{"{\"to\":\"8.8.8.8\",\"port\":80}", "api.github.com", "deny default null null null"},
 	{"{\"to\":\"8.8.8.8\",\"port\":443,\"proto\":\"udp\"}", "api.github.com",
 		"deny rule 1 api.github.com null"},
@@ -142,8 +142,8 @@ static const struct {
 
 START_TEST(names_are_explained)
 {
-	struct json_object *doc = explain(NAMED, explained[_i].question, false,
-		&explained[_i].name, explained[_i].name ? 1 : 0);
+	struct json_object *doc = explain(NAMED, explained[_i].question, false, &explained[_i].name,
+		explained[_i].name ? 1 : 0);
 	char answer[128];
 
 	snprintf(answer, sizeof(answer), "%s %s %s %s %s", text_of(doc, "verdict"),
@@ -157,16 +157,17 @@ END_TEST
 START_TEST(explanation_says_what_it_goes_by)
 {
 	const char *name = "api.github.com";
-	struct json_object *doc =
-		explain(NAMED, "{\"to\":\"8.8.8.8\",\"port\":443}", false, NULL, 0);
+	struct json_object *doc = explain(
+		NAMED, "{\"to\":\"8.8.8.8\",\"port\":443}", false, NULL, 0);
 
 	ck_assert_str_eq(text_of(doc, "text"),
 		"denied by default; the guest was given no name for this address");
 	json_object_put(doc);
 	doc = explain(NAMED, "{\"to\":\"8.8.8.8\",\"port\":443}", false, &name, 1);
-	ck_assert_ptr_nonnull(strstr(text_of(doc, "text"), "rule 1 through the name api.github.com"));
-	ck_assert_str_eq(json_object_to_json_string_ext(json_object_object_get(doc, "names"),
-				 JSON_C_TO_STRING_PLAIN),
+	ck_assert_ptr_nonnull(
+		strstr(text_of(doc, "text"), "rule 1 through the name api.github.com"));
+	ck_assert_str_eq(json_object_to_json_string_ext(
+				 json_object_object_get(doc, "names"), JSON_C_TO_STRING_PLAIN),
 		"[\"api.github.com\"]");
 	json_object_put(doc);
 }
@@ -274,8 +275,7 @@ int main(void)
 	TCase *tc = tcase_create("policy documents");
 
 	tcase_add_loop_test(tc, error_names_its_field, 0, sizeof(bad) / sizeof(*bad));
-	tcase_add_loop_test(
-		tc, names_are_explained, 0, sizeof(explained) / sizeof(*explained));
+	tcase_add_loop_test(tc, names_are_explained, 0, sizeof(explained) / sizeof(*explained));
 	tcase_add_test(tc, explanation_says_what_it_goes_by);
 	tcase_add_loop_test(tc, bad_question_names_its_field, 0,
 		sizeof(bad_questions) / sizeof(*bad_questions));

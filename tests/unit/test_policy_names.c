@@ -33,7 +33,9 @@ static const struct {
 	{"_dmarc.example.com", "_dmarc.example.com", 0},
 	{"db", "db", 0},
 	{"3com.com", "3com.com", 0},
-	{"b\xc3\xbc" "cher.example", NULL, -EILSEQ},
+	{"b\xc3\xbc"
+	 "cher.example",
+		NULL, -EILSEQ},
 	{"*", NULL, -EDOM},
 	{"*.*.com", NULL, -EDOM},
 	{"a.*.com", NULL, -EDOM},
@@ -86,8 +88,8 @@ struct known {
 	const char *const *names; /* to a NULL */
 };
 
-static bool admit_known(void *log, const struct addr *addr,
-	bool (*match)(void *arg, const char *name), void *arg)
+static bool admit_known(
+	void *log, const struct addr *addr, bool (*match)(void *arg, const char *name), void *arg)
 {
 	const struct known *known = log;
 
@@ -110,8 +112,8 @@ static uint8_t *compile(const struct policy_rule *rules, size_t n, bool default_
 	return blob;
 }
 
-static struct policy_verdict judge(const void *blob, uint8_t proto, const char *addr,
-	uint16_t port, const char *const *names)
+static struct policy_verdict judge(
+	const void *blob, uint8_t proto, const char *addr, uint16_t port, const char *const *names)
 {
 	struct known known = {names};
 	struct policy_names lister = {admit_known, &known};
@@ -123,8 +125,8 @@ static struct policy_verdict judge(const void *blob, uint8_t proto, const char *
 #define NAMES(...) ((const char *const[]){__VA_ARGS__, NULL})
 
 /* "allow 3 www.example.com strict": the whole verdict. */
-static const char *verdict(const void *blob, uint8_t proto, const char *addr, uint16_t port,
-	const char *const *names)
+static const char *verdict(
+	const void *blob, uint8_t proto, const char *addr, uint16_t port, const char *const *names)
 {
 	static char text[400];
 	struct policy_verdict v = judge(blob, proto, addr, port, names);
@@ -243,10 +245,21 @@ START_TEST(ports_and_protocols_of_names)
 	static const char *const list[] = {"example.com"};
 	struct policy_ports ssh = {22, 22}, high = {1000, 65535};
 	struct policy_rule rules[] = {
-		{.allow = true, .proto = TCP, .names = list, .n_names = 1, .ports = &ssh,
-			.n_ports = 1, .verify_dns = true, .by = 0},
-		{.allow = true, .proto = UDP, .names = list, .n_names = 1, .ports = &high,
-			.n_ports = 1, .by = 1},
+		{.allow = true,
+			.proto = TCP,
+			.names = list,
+			.n_names = 1,
+			.ports = &ssh,
+			.n_ports = 1,
+			.verify_dns = true,
+			.by = 0},
+		{.allow = true,
+			.proto = UDP,
+			.names = list,
+			.n_names = 1,
+			.ports = &high,
+			.n_ports = 1,
+			.by = 1},
 	};
 	uint8_t *t = compile(rules, 2, false);
 	const char *const *names = NAMES("example.com");
@@ -323,8 +336,7 @@ START_TEST(gateway_by_name)
 	uint8_t *t = compile(rules, 2, false);
 	const char *const *names = NAMES("host.internal");
 
-	ck_assert_str_eq(
-		verdict(t, TCP, "10.0.2.2", 5432, names), "allow 0 host.internal strict");
+	ck_assert_str_eq(verdict(t, TCP, "10.0.2.2", 5432, names), "allow 0 host.internal strict");
 	ck_assert_str_eq(verdict(t, TCP, "10.0.2.2", 22, names), "deny 1 host.internal");
 	ck_assert_str_eq(verdict(t, TCP, "10.0.2.2", 22, NULL), "allow -3");
 	ck_assert_str_eq(verdict(t, TCP, "127.0.0.1", 5432, names), "deny -3");
@@ -350,7 +362,7 @@ START_TEST(names_that_no_rule_could_admit)
 	ck_assert(!policy_table_name_possible(t, "other.org")); /* a prefix admits no names */
 	ck_assert(!policy_table_name_possible(t, "bad.org"));
 	ck_assert(policy_table_name_possible(open, "other.org"));
-	ck_assert(!policy_table_name_possible(open, "bad.org")); /* denied on every port */
+	ck_assert(!policy_table_name_possible(open, "bad.org"));    /* denied on every port */
 	ck_assert(policy_table_name_possible(open, "www.bad.org")); /* on 443 alone */
 	free(open);
 	free(t);
@@ -389,8 +401,8 @@ END_TEST
 
 START_TEST(private_addresses)
 {
-	static const char *const yes[] = {"10.1.1.1", "192.168.9.9", "127.0.0.1", "::1",
-		"fe80::1", "fd00::1", "64:ff9b::10.0.0.1", "169.254.169.254", "0.0.0.0"};
+	static const char *const yes[] = {"10.1.1.1", "192.168.9.9", "127.0.0.1", "::1", "fe80::1",
+		"fd00::1", "64:ff9b::10.0.0.1", "169.254.169.254", "0.0.0.0"};
 	static const char *const no[] = {"8.8.8.8", "2606:4700::1111", "172.32.0.1"};
 
 	for (size_t i = 0; i < sizeof(yes) / sizeof(yes[0]); i++) {
@@ -442,8 +454,8 @@ static bool pattern_matches(const char *pattern, const char *name)
 START_TEST(agrees_with_the_rules_read_one_by_one)
 {
 	static const char *const patterns[] = {"a.x", "b.x", "*.x", "a.b.x", "*.b.x", "x", "a.y"};
-	static const char *const asked[] = {"a.x", "b.x", "c.x", "a.b.x", "c.b.x", "x", "a.y",
-		"b.y"};
+	static const char *const asked[] = {
+		"a.x", "b.x", "c.x", "a.b.x", "c.b.x", "x", "a.y", "b.y"};
 	enum { RULES = 40, LIST = 3 };
 	static const uint8_t protos[] = {POLICY_PROTO_ANY, TCP, UDP};
 	const char *lists[RULES][LIST];
