@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: MIT
+"""Policies as their operator meets them: set, refused, explained, counted, swapped."""
+
+import json
+import subprocess
+
+import pytest
+
+from netctltest.process import wait_for
+
+GATEWAY = "10.0.2.2"
+
+
+def rule(action, port=None, to=GATEWAY, **more):
+    rule = dict(more, action=action, to=[to])
+    if port:
+        rule["ports"] = [str(port)]
+    return rule
+
+
+def put(guest, rules, default="deny", cut=False):
+    return guest.daemon.ask("PUT", "/v1/vms/guest/policy" + ("?cut_existing=1" if cut else ""),
+                            {"default": default, "rules": rules})
+
+
+def stats(guest):
+    return guest.daemon.netctl("policy", "show", "guest", "--stats")
+
+
+def reaches(guest, port):
+    return guest.sh("curl -s --max-time 5 http://%s:%d/ || true" % (GATEWAY, port))
+
+
+def test_rules_count_flows_bytes_and_refusals(tap_guest, web):
+    put(tap_guest, [rule("deny", 1), rule("allow", web.port)])
+    assert reaches(tap_guest, web.port) == "hello from the host\n"
+    for _ in range(3):
+        tap_guest.sh("curl -s --max-time 5 http://%s:1/ || true" % GATEWAY)
+    count = stats(tap_guest)
+    assert count["rules"][1]["flows"] == 1
+    assert count["rules"][1]["tx_bytes"] > 50
+    assert count["rules"][1]["rx_bytes"] > len("hello from the host\n")
+    assert count["rules"][0] == {"flows": 0, "tx_bytes": 0, "rx_bytes": 0, "refusals": 3}
+    tap_guest.sh("curl -s --max-time 5 http://192.0.2.1:80/ || true")
+    assert stats(tap_guest)["default"]["refusals"] == 1
+    tap_guest.daemon.ask("PUT", "/v1/vms/guest/policy", "none")
+    assert stats(tap_guest)["rules"] == []
+
+
+def test_refused_flow_tells_its_rule(tap_guest):
+    put(tap_guest, [rule("allow", 2), rule("deny", 1)])
+    tap_guest.sh("curl -s --max-time 5 http://%s:1/ || true" % GATEWAY)
+
+    def refused():
+        text = tap_guest.daemon.api("GET", "/v1/events?since=0").body.decode()
+        return [e["data"] for e in map(json.loads, text.splitlines()) if e["type"] == "flow.refused"]
+    event = wait_for(refused, 5, "the refusal")[0]
+    assert (event["by"], event["rule"], event["to"], event["port"]) == ("rule", 1, GATEWAY, 1)
+    assert event["name"] is None
+
+
+def test_name_without_resolving_leads_nowhere(tap_guest, web):
+    put(tap_guest, [rule("allow", to="*.example.com"), rule("deny", to=GATEWAY)])
+    assert reaches(tap_guest, web.port) == ""
+    answer = tap_guest.daemon.netctl("policy", "check", "guest", "192.0.2.1:443")
+    assert (answer["verdict"], answer["by"], answer["names"]) == ("deny", "default", [])
+    answer = tap_guest.daemon.netctl("policy", "check", "guest", "WWW.example.com.:443")
+    assert (answer["verdict"], answer["rule"]) == ("allow", 0)
+    assert (answer["name"], answer["verify"]) == ("www.example.com", "strict")
+    answer = tap_guest.daemon.netctl("policy", "check", "guest", "udp:192.0.2.1:443", "a.example.com")
+    assert (answer["verdict"], answer["rule"]) == ("deny", 0) and "UDP 443" in answer["text"]
+
+
+def test_bad_file_is_refused_whole_with_its_line(tap_guest, web, tmp_path):
+    before = put(tap_guest, [rule("allow", web.port)])
+    path = tmp_path / "policy.json"
+    path.write_text('{\n  "default": "allow",\n  "rules": [\n    {"action": "allow"},\n'
+                    '    {"action": "deny",\n     "to": ["a.org",\n            "*.*.org"]}\n  ]\n}\n')
+    text = tap_guest.daemon.fails("policy", "set", "guest", str(path))
+    assert text.startswith("netctl: ") and len(text.splitlines()) == 1
+    assert "rules[1].to[1]" in text and text.endswith("%s line 7" % path)
+    path.write_text('{\n  "default": "deny",\n  "rules": [\n')
+    assert "line 4" in tap_guest.daemon.fails("policy", "set", "guest", str(path))
+    assert tap_guest.daemon.ask("GET", "/v1/vms/guest/policy") == before
+    assert reaches(tap_guest, web.port) == "hello from the host\n"
+
+
+# Connects, and asks when it is told to.
+CLIENT = """
+import socket, sys
+s = socket.create_connection((%r, %d))
+print("open", flush=True)
+sys.stdin.readline()
+try:
+    s.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n")
+    print(s.recv(99)[:8].decode())
+except ConnectionError as error:
+    print(type(error).__name__)
+"""
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_flow_that_a_new_policy_forbids(tap_guest, web, cut):
+    put(tap_guest, [rule("allow", web.port)])
+    client = subprocess.Popen([*tap_guest.nsenter, "/usr/bin/python3", "-c", CLIENT % (GATEWAY, web.port)],
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert client.stdout.readline() == "open\n"
+    tap_guest.daemon.netctl("policy", "deny", "guest", "any", *(["--cut-existing"] if cut else []))
+    client.stdin.write("\n")
+    client.stdin.flush()
+    assert client.stdout.readline() == ("ConnectionResetError\n" if cut else "HTTP/1.1\n")
+    client.wait(5)
+    assert reaches(tap_guest, web.port) == ""
+
+
+def test_ten_thousand_rules(tap_guest, web):
+    rules = [rule("allow", 443, to="*.host%d.example.com" % i if i % 2 else
+                  "10.%d.%d.0/24" % (100 + (i >> 8), i & 255)) for i in range(9999)]
+    put(tap_guest, rules + [rule("allow", web.port)])
+    assert reaches(tap_guest, web.port) == "hello from the host\n"
+    count = stats(tap_guest)
+    assert len(count["rules"]) == 10000 and count["rules"][9999]["flows"] == 1
