@@ -33,27 +33,30 @@ static const char *skip_string(const char *p)
 	return *p ? p + 1 : NULL;
 }
 
-/* Behind a value. */
+/* Behind a value, which begins at p; NULL where the text ends first. */
 static const char *skip_value(const char *p)
 {
 	int depth = 0;
 
-	do {
+	while (*p) {
 		if (*p == '"') {
 			p = skip_string(p);
 			if (!p)
 				return NULL;
-			continue;
-		}
-		if (strchr("[{", *p))
+		} else if (*p == '[' || *p == '{') {
 			depth++;
-		else if (strchr("]}", *p))
+			p++;
+		} else if (*p == ']' || *p == '}') {
 			depth--;
-		else if (!strchr(",: \t\r\n", *p))
-			p += strcspn(p, ",:]}[{\" \t\r\n") - 1;
-		p++;
-	} while (*p && (depth > 0 || !strchr(",]}", *p)));
-	return depth ? NULL : p;
+			p++;
+		} else {
+			p += strcspn(p, ",]}[{\"");
+			p += depth > 0 && *p == ',';
+		}
+		if (depth <= 0 && *p && strchr(",]}", *p))
+			return p;
+	}
+	return NULL;
 }
 
 /* The value of a member of the object at p, or NULL. */

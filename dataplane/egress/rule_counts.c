@@ -16,7 +16,8 @@ int rule_counts_begin(struct rule_counts *counts, uint32_t rules)
 	if (!v)
 		return -ENOMEM;
 	free(counts->v);
-	*counts = (struct rule_counts){v, n};
+	counts->v = v;
+	counts->n = n;
 	return 0;
 }
 

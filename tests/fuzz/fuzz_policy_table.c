@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Any bytes as a compiled policy: what policy_table_check() accepts must be safe to look up. Where
- * the first byte is odd the rest is rules instead, which must compile into what it accepts.
+ * the first byte is odd the rest is rules instead, which must compile into what it accepts, and then,
+ * with a few bytes changed, what any bytes are.
  *
  *	clang -fsanitize=fuzzer,address,undefined -I. -D_GNU_SOURCE tests/fuzz/fuzz_policy_table.c \
  *		common/policy_{table,names,compile}.c common/addr.c
@@ -81,7 +82,7 @@ static const char *const patterns[] = {"a", "a.b", "*.b", "*.a.b", "b", "c.b", "
 
 /* Each rule is 8 bytes: flags, protocol, prefix length, a byte of address, two ports. The flags'
  * upper bits choose names. */
-static void compile(const uint8_t *data, size_t size)
+static void compile(const uint8_t *data, size_t size, const uint8_t *damage, size_t n_damage)
 {
 	enum { MAX = 512 };
 	static struct policy_rule rules[MAX];
@@ -117,13 +118,19 @@ static void compile(const uint8_t *data, size_t size)
 	if (policy_table_check(blob, len) < 0)
 		abort();
 	look_around(blob);
+	/* And damaged a little, which a check from nothing hardly gets to. */
+	for (size_t i = 0; i + 4 <= n_damage; i += 4)
+		blob[(damage[i] | damage[i + 1] << 8 | damage[i + 2] << 16) % len] ^= damage[i + 3];
+	check(blob, len);
 	free(blob);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	if (size && data[0] & 1)
-		compile(data + 1, size - 1);
+	size_t n_damage = size ? (size_t)(data[0] >> 1 & 7) * 4 : 0;
+
+	if (size > n_damage && data[0] & 1)
+		compile(data + 1 + n_damage, size - 1 - n_damage, data + 1, n_damage);
 	else
 		check(data, size);
 	return 0;
