@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* What control.c (connections, events) and control_requests.c (what netctld asks) share. */
+/*
+ * What control.c (connections, events), control_requests.c (what netctld asks) and the control_*.c
+ * of single parts share.
+ */
 #ifndef DATAPLANE_CONTROL_INTERNAL_H
 #define DATAPLANE_CONTROL_INTERNAL_H
 
@@ -41,6 +44,26 @@ struct control {
 	size_t n_events;
 	uint64_t dropped_events;
 };
+
+/* A request of netctld's. */
+struct request {
+	struct control *control;
+	struct worker *worker;
+	uint64_t id;
+	const Netdp__Envelope *env;
+	int *fds;
+	size_t n_fds;
+};
+
+/* The answer: a Status, code 0 or a negative errno; text may be NULL. */
+void request_refuse(const struct request *r, int code, const char *text);
+/* The answer, from what a function of worker.h gave. */
+void request_answer(const struct request *r, int code, const struct error *err);
+/* The request's only fd, or -1; it is the caller's then. */
+int request_take_fd(const struct request *r);
+
+/* control_vsock.c */
+void control_vsock_set(const struct request *r);
 
 /* Carries out a request and answers it. */
 void control_request(

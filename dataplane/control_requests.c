@@ -23,18 +23,9 @@
 #define HOST_ADDRS_MAX 64
 #define NAMES_MAX 65536
 
-struct request {
-	struct control *control;
-	struct worker *worker;
-	uint64_t id;
-	const Netdp__Envelope *env;
-	int *fds;
-	size_t n_fds;
-};
-
 /* ---- answers ---- */
 
-static void refuse(const struct request *r, int code, const char *text)
+void request_refuse(const struct request *r, int code, const char *text)
 {
 	rpc_reply_status(r->control->rpc, r->id, code, text);
 }
@@ -60,16 +51,15 @@ static int error_code(int code, const struct error *err)
 	}
 }
 
-static void answer(const struct request *r, int code, const struct error *err)
+void request_answer(const struct request *r, int code, const struct error *err)
 {
 	if (code < 0)
-		refuse(r, error_code(code, err), *err->text ? err->text : NULL);
+		request_refuse(r, error_code(code, err), *err->text ? err->text : NULL);
 	else
-		refuse(r, 0, NULL);
+		request_refuse(r, 0, NULL);
 }
 
-/* The request's only fd, or -1; it is the caller's then. */
-static int take_fd(const struct request *r)
+int request_take_fd(const struct request *r)
 {
 	int fd = r->n_fds == 1 ? r->fds[0] : -1;
 
@@ -237,24 +227,24 @@ static void on_configure(const struct request *r)
 	int fd, code;
 
 	if (worker_configured(r->worker)) {
-		refuse(r, -EALREADY, "configured already");
+		request_refuse(r, -EALREADY, "configured already");
 		return;
 	}
 	if (r->n_fds > 1 || !wire_get_text(msg->vm, config.vm, sizeof(config.vm)) ||
 		!read_net(msg, &config.net)) {
-		refuse(r, -EINVAL, "configure: malformed");
+		request_refuse(r, -EINVAL, "configure: malformed");
 		return;
 	}
-	fd = take_fd(r);
+	fd = request_take_fd(r);
 	if (fd >= 0) {
 		r->control->flow_memory = os_dup(fd);
 	}
 	code = worker_configure(r->worker, &config, fd, msg->reset_flows, &err);
 	if (code >= 0 && !apply_rest(r, msg, &code, &err)) {
-		refuse(r, -EINVAL, "configure: malformed");
+		request_refuse(r, -EINVAL, "configure: malformed");
 		return;
 	}
-	answer(r, code, &err);
+	request_answer(r, code, &err);
 }
 
 static void on_link_set(const struct request *r)
@@ -273,7 +263,7 @@ static void on_link_set(const struct request *r)
 	if (kind >= sizeof(kinds) / sizeof(*kinds) || r->n_fds != (kind ? 1u : 0u) ||
 		(msg->listener && kind != NETDP__LINK_KIND__LINK_STREAM) ||
 		(msg->mtu && (msg->mtu < MTU_MIN || msg->mtu > MTU_MAX))) {
-		refuse(r, -EINVAL, "link: malformed");
+		request_refuse(r, -EINVAL, "link: malformed");
 		return;
 	}
 	if (r->control->returned_fd >= 0) {
@@ -281,33 +271,11 @@ static void on_link_set(const struct request *r)
 		r->control->returned_fd = -1;
 	}
 	if (msg->resume && kind == NETDP__LINK_KIND__LINK_STREAM && !msg->listener)
-		code = worker_link_resume(r->worker, take_fd(r), (uint16_t)msg->mtu, &err);
+		code = worker_link_resume(r->worker, request_take_fd(r), (uint16_t)msg->mtu, &err);
 	else
-		code = worker_link_set(r->worker, kinds[kind], take_fd(r), msg->listener,
+		code = worker_link_set(r->worker, kinds[kind], request_take_fd(r), msg->listener,
 			(uint16_t)msg->mtu, &err);
-	answer(r, code, &err);
-}
-
-static void on_vsock_set(const struct request *r)
-{
-	static const enum vsock_kind kinds[] = {
-		[NETDP__VSOCK_KIND__VSOCK_NONE] = VSOCK_KIND_NONE,
-		[NETDP__VSOCK_KIND__VSOCK_VHOST] = VSOCK_KIND_VHOST,
-		[NETDP__VSOCK_KIND__VSOCK_STREAM] = VSOCK_KIND_STREAM,
-		[NETDP__VSOCK_KIND__VSOCK_HYBRID] = VSOCK_KIND_HYBRID,
-	};
-	const Netdp__VsockSet *msg = r->env->vsock_set;
-	unsigned kind = (unsigned)msg->kind;
-	struct error err = {0};
-	int code;
-
-	if (kind >= sizeof(kinds) / sizeof(*kinds) || r->n_fds != (kind ? 1u : 0u) ||
-		(msg->listener && !kind)) {
-		refuse(r, -EINVAL, "vsock: malformed");
-		return;
-	}
-	code = worker_vsock_set(r->worker, kinds[kind], take_fd(r), msg->listener, msg->cid, &err);
-	answer(r, code, &err);
+	request_answer(r, code, &err);
 }
 
 static bool read_forward(const Netdp__ForwardAdd *msg, struct worker_forward *forward)
@@ -335,10 +303,10 @@ static void on_forward_add(const struct request *r)
 	struct error err = {0};
 
 	if (r->n_fds != 1 || !read_forward(r->env->forward_add, &forward)) {
-		refuse(r, -EINVAL, "forward: malformed");
+		request_refuse(r, -EINVAL, "forward: malformed");
 		return;
 	}
-	answer(r, worker_forward_add(r->worker, &forward, take_fd(r), &err), &err);
+	request_answer(r, worker_forward_add(r->worker, &forward, request_take_fd(r), &err), &err);
 }
 
 static void on_forward_delete(const struct request *r)
@@ -347,9 +315,9 @@ static void on_forward_delete(const struct request *r)
 	struct error err = {0};
 
 	if (!wire_get_text(r->env->forward_delete->id, id, sizeof(id)))
-		refuse(r, -EINVAL, "forward: malformed id");
+		request_refuse(r, -EINVAL, "forward: malformed id");
 	else
-		answer(r, worker_forward_delete(r->worker, id, &err), &err);
+		request_answer(r, worker_forward_delete(r->worker, id, &err), &err);
 }
 
 static void on_forwards_get(const struct request *r)
@@ -395,7 +363,7 @@ static void on_policy_set(const struct request *r)
 	const Netdp__PolicySet *msg = r->env->policy_set;
 	struct error err = {0};
 
-	answer(r,
+	request_answer(r,
 		worker_policy_set(
 			r->worker, msg->table.data, msg->table.len, msg->cut_existing, &err),
 		&err);
@@ -407,9 +375,9 @@ static void on_hosts_set(const struct request *r)
 	int code = 0;
 
 	if (set_hosts(r, r->env->hosts_set, &code, &err))
-		answer(r, code, &err);
+		request_answer(r, code, &err);
 	else
-		refuse(r, -EINVAL, "hosts: malformed");
+		request_refuse(r, -EINVAL, "hosts: malformed");
 }
 
 static void on_dns_set(const struct request *r)
@@ -418,9 +386,9 @@ static void on_dns_set(const struct request *r)
 	int code = 0;
 
 	if (set_dns(r, r->env->dns_set, &code, &err))
-		answer(r, code, &err);
+		request_answer(r, code, &err);
 	else
-		refuse(r, -EINVAL, "dns: malformed");
+		request_refuse(r, -EINVAL, "dns: malformed");
 }
 
 static void on_stats_get(const struct request *r)
@@ -473,7 +441,7 @@ static void on_flows_get(const struct request *r)
 	uint32_t cursor = r->env->flows_get->cursor;
 
 	if (!infos || !list || !pointers) {
-		refuse(r, -ENOMEM, NULL);
+		request_refuse(r, -ENOMEM, NULL);
 		goto out;
 	}
 	flows.n_flows = worker_flows(r->worker, &cursor, infos, FLOWS_A_MESSAGE);
@@ -562,7 +530,7 @@ static void on_describe(const struct request *r)
 
 static void on_shutdown(const struct request *r)
 {
-	refuse(r, 0, NULL);
+	request_refuse(r, 0, NULL);
 	worker_shutdown(r->worker, r->env->shutdown->abrupt);
 }
 
@@ -574,7 +542,7 @@ static const struct handler {
 	{NETDP__ENVELOPE__BODY_CONFIGURE, on_configure, true},
 	{NETDP__ENVELOPE__BODY_DESCRIBE, on_describe, true},
 	{NETDP__ENVELOPE__BODY_LINK_SET, on_link_set, false},
-	{NETDP__ENVELOPE__BODY_VSOCK_SET, on_vsock_set, false},
+	{NETDP__ENVELOPE__BODY_VSOCK_SET, control_vsock_set, false},
 	{NETDP__ENVELOPE__BODY_FORWARD_ADD, on_forward_add, false},
 	{NETDP__ENVELOPE__BODY_FORWARD_DELETE, on_forward_delete, false},
 	{NETDP__ENVELOPE__BODY_FORWARDS_GET, on_forwards_get, true},
@@ -597,8 +565,8 @@ void control_request(
 		if (handlers[i].always || worker_configured(control->worker))
 			handlers[i].run(&r);
 		else
-			refuse(&r, -EINVAL, "not configured yet");
+			request_refuse(&r, -EINVAL, "not configured yet");
 		return;
 	}
-	refuse(&r, -ENOSYS, "not a worker's request");
+	request_refuse(&r, -ENOSYS, "not a worker's request");
 }

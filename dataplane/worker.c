@@ -153,12 +153,11 @@ static void on_lease(void *arg, const struct worker_lease *lease)
 	tell(w);
 }
 
-static void on_dns_answer(void *arg, const struct endpoint *guest, const struct endpoint *asked,
-	const uint8_t *msg, size_t len)
+static void on_dns_answer(void *arg, const struct dns_from *from, const uint8_t *msg, size_t len)
 {
 	struct worker *w = arg;
 
-	udp_deliver(w->udp, asked, guest, msg, len);
+	udp_deliver(w->udp, &from->asked, &from->guest, msg, len);
 }
 
 static void on_refused(
@@ -167,6 +166,21 @@ static void on_refused(
 	struct worker *w = arg;
 
 	w->events.refused(w->events.arg, proto, dst, by, count);
+}
+
+static void on_vsock_changed(
+	void *arg, enum vsock_kind kind, bool up, const char *text, bool refused)
+{
+	struct worker *w = arg;
+
+	w->events.vsock_changed(w->events.arg, kind, up, text, refused);
+}
+
+static void on_vsock_session(void *arg)
+{
+	struct worker *w = arg;
+
+	w->events.vsock_session(w->events.arg);
 }
 
 static bool on_env_get(void *arg)
@@ -261,7 +275,12 @@ static bool make_vsock(struct worker *w)
 		.dns = w->dns,
 		.net = &w->config.net,
 	};
-	struct vsock_events events = {.arg = w, .env_get = on_env_get};
+	struct vsock_events events = {
+		.arg = w,
+		.env_get = on_env_get,
+		.changed = on_vsock_changed,
+		.session = on_vsock_session,
+	};
 
 	w->vsock = vsock_new(&parts, &events);
 	return w->vsock != NULL;
@@ -341,6 +360,7 @@ int worker_configure(struct worker *w, const struct worker_config *config, int f
 		w->config.net.guest_mac = broadcast;
 	link_set_memory(w->link, w->memory);
 	tcp_set_memory(w->tcp, w->memory, reset_flows);
+	vsock_set_memory(w->vsock, w->memory, reset_flows);
 	w->configured = true;
 	return 0;
 }
@@ -418,6 +438,21 @@ int worker_vsock_set(struct worker *w, enum vsock_kind kind, int fd, bool listen
 		return error_set(
 			err, 400, "vsock", "vm %s: vsock: %s", w->config.vm, errno_text(rc));
 	return 0;
+}
+
+int worker_vsock_resume(struct worker *w, const struct vhost_session *session, struct error *err)
+{
+	int rc = vsock_resume(w->vsock, session);
+
+	if (rc < 0)
+		return error_set(err, 400, "vsock", "vm %s: the VMM's session cannot go on: %s",
+			w->config.vm, errno_text(rc));
+	return 0;
+}
+
+const struct vsock *worker_vsock(const struct worker *w)
+{
+	return w->vsock;
 }
 
 void worker_env_answer(struct worker *w, const void *document, size_t len)

@@ -63,6 +63,10 @@ struct worker_events {
 	void (*names)(void *arg, const struct worker_name *names, size_t count);
 	void (*refused)(
 		void *arg, uint8_t proto, const struct endpoint *dst, int32_t by, uint32_t count);
+	/* As vsock_events.changed and .session. */
+	void (*vsock_changed)(
+		void *arg, enum vsock_kind kind, bool up, const char *text, bool refused);
+	void (*vsock_session)(void *arg);
 	/* The guest reads its env: worker_env_answer() follows, from the loop. False: nobody to ask. */
 	bool (*env_get)(void *arg);
 };
@@ -89,6 +93,10 @@ const struct link *worker_link(const struct worker *worker);
 /* Owns fd, also on failure. NONE with fd -1 takes the vsock away. */
 int worker_vsock_set(struct worker *worker, enum vsock_kind kind, int fd, bool listener,
 	uint64_t guest_cid, struct error *err);
+/* Goes on with the VMM of a dead predecessor. Takes the session's fds in any case. */
+int worker_vsock_resume(
+	struct worker *worker, const struct vhost_session *session, struct error *err);
+const struct vsock *worker_vsock(const struct worker *worker);
 /* What env_get() asked for; copied. NULL: there is none to be had. */
 void worker_env_answer(struct worker *worker, const void *document, size_t len);
 

@@ -135,10 +135,9 @@ void dns_handle(struct dns *dns, const struct dns_asker *asker, const uint8_t *m
 	dns_deliver_error(dns, asker, &info, msg, DNS_SERVFAIL);
 }
 
-void dns_udp_query(struct dns *dns, const struct endpoint *guest, const struct endpoint *asked,
-	const uint8_t *msg, size_t len)
+void dns_udp_query(struct dns *dns, const struct dns_from *from, const uint8_t *msg, size_t len)
 {
-	struct dns_asker asker = {NULL, *guest, *asked};
+	struct dns_asker asker = {NULL, *from};
 
 	dns_handle(dns, &asker, msg, len);
 }
@@ -151,7 +150,7 @@ static void send_answer(
 	if (asker->conn)
 		dns_conn_answer(asker->conn, msg, len);
 	else
-		dns->events.answer(dns->events.arg, &asker->guest, &asker->asked, msg, len);
+		dns->events.answer(dns->events.arg, &asker->from, msg, len);
 }
 
 /* An answer without its records: what did not fit, with TC, so that the guest asks by TCP. */

@@ -44,11 +44,18 @@ struct dns_name {
 	const char *name; /* lower case, no trailing dot, at most 253 bytes; only for the call */
 };
 
+/* Who asked by a datagram, and so where the answer goes. */
+struct dns_from {
+	struct endpoint guest; /* unique among those of one `proxy` */
+	struct endpoint asked; /* the gateway, port 53; or a redirected resolver */
+	uint64_t proxy;        /* 0: a socket of the stack, which answers as `asked` to `guest`;
+				  else TSI's number for a proxy */
+};
+
 struct dns_events {
 	void *arg;
-	/* An answer to dns_udp_query(): to guest, from `asked`. */
-	void (*answer)(void *arg, const struct endpoint *guest, const struct endpoint *asked,
-		const uint8_t *msg, size_t len);
+	/* An answer to dns_udp_query(). */
+	void (*answer)(void *arg, const struct dns_from *from, const uint8_t *msg, size_t len);
 	/* New or renewed names, gathered for up to a second, at most 4096 a call. May be NULL. */
 	void (*names)(void *arg, const struct dns_name *names, size_t count);
 };
@@ -66,10 +73,9 @@ int dns_upstreams_set(struct dns *dns, const struct endpoint *upstreams, size_t 
  * host_access: whether host.internal and its aliases are the gateway, else they do not exist. */
 int dns_hosts_set(struct dns *dns, const struct dns_host *hosts, size_t count, bool host_access);
 
-/* A datagram from the guest for `asked` (the gateway, port 53; or a redirected resolver). Any
- * bytes; msg is only read during the call. The answer may come before this returns. */
-void dns_udp_query(struct dns *dns, const struct endpoint *guest, const struct endpoint *asked,
-	const uint8_t *msg, size_t len);
+/* A datagram from the guest. Any bytes; msg is only read during the call. The answer may come before
+ * this returns, or when whoever asked has gone. */
+void dns_udp_query(struct dns *dns, const struct dns_from *from, const uint8_t *msg, size_t len);
 
 /* One end of a fresh non-blocking AF_UNIX stream pair that speaks DNS over TCP; the caller's to
  * close. -EAGAIN at DNS_TCP_MAX, -EMFILE. */

@@ -65,8 +65,8 @@ static struct dns_query **bucket_of(struct dns *dns, const struct dns_asker *ask
 {
 	uint8_t key[20];
 
-	memcpy(key, asker->guest.addr.b, 16);
-	store_be16(key + 16, asker->guest.port);
+	memcpy(key, asker->from.guest.addr.b, 16);
+	store_be16(key + 16, asker->from.guest.port);
 	store_be16(key + 18, id);
 	return &dns->by_asker[siphash(&dns->key, key, sizeof(key)) & (DNS_BUCKETS - 1)];
 }
@@ -143,13 +143,18 @@ static void link_query(struct dns_query *q)
 	*bucket = q;
 }
 
+static bool same_asker(const struct dns_from *a, const struct dns_from *b)
+{
+	return a->proxy == b->proxy && endpoint_eq(&a->guest, &b->guest) &&
+		endpoint_eq(&a->asked, &b->asked);
+}
+
 static struct dns_query *find(struct dns *dns, const struct dns_asker *asker, uint16_t id)
 {
 	struct dns_query *q = *bucket_of(dns, asker, id);
 
 	for (; q; q = q->next_asker) {
-		if (q->info.id == id && endpoint_eq(&q->asker.guest, &asker->guest) &&
-			endpoint_eq(&q->asker.asked, &asker->asked))
+		if (q->info.id == id && same_asker(&q->asker.from, &asker->from))
 			break;
 	}
 	return q;

@@ -24,7 +24,7 @@ struct dns_query;
 /* Who gets an answer: a TCP connection, or a UDP socket of the guest where conn is NULL. */
 struct dns_asker {
 	struct dns_conn *conn;
-	struct endpoint guest, asked;
+	struct dns_from from;
 };
 
 struct dns {

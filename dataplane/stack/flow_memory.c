@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The flow memory: 40 bytes a slot, used byte, ports, addresses. See flow_memory.h. */
+/* The flow memory: 40 bytes a slot, used byte, ports, addresses; 12 of vsock's. See flow_memory.h. */
 #include "dataplane/stack/flow_memory.h"
 
 #include "common/be.h"
@@ -11,19 +11,24 @@
 struct flow_memory {
 	int fd;
 	uint8_t *map;
+	size_t size;
 };
 
 /* An entry: 1 byte "in use", 3 unused, ports (big-endian), addresses. */
 enum { AT_USED = 0, AT_GUEST_PORT = 4, AT_REMOTE_PORT = 6, AT_GUEST = 8, AT_REMOTE = 24 };
+/* One of vsock's. */
+enum { AT_PAIR_GUEST = 4, AT_PAIR_HOST = 8 };
 
 struct flow_memory *flow_memory_open(int fd)
 {
 	struct flow_memory *m = calloc(1, sizeof(*m));
-
 	/* Not fstat(3), which the sandbox may refuse: glibc makes a call by path of it. */
-	if (!m || lseek(fd, 0, SEEK_END) < (off_t)FLOW_MEMORY_SIZE)
+	off_t end = lseek(fd, 0, SEEK_END);
+
+	if (!m || end < (off_t)FLOW_MEMORY_SIZE_V1)
 		goto fail;
-	m->map = mmap(NULL, FLOW_MEMORY_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	m->size = end < (off_t)FLOW_MEMORY_SIZE ? FLOW_MEMORY_SIZE_V1 : FLOW_MEMORY_SIZE;
+	m->map = mmap(NULL, m->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (m->map == MAP_FAILED)
 		goto fail;
 	m->fd = fd;
@@ -38,7 +43,7 @@ void flow_memory_free(struct flow_memory *m)
 {
 	if (!m)
 		return;
-	munmap(m->map, FLOW_MEMORY_SIZE);
+	munmap(m->map, m->size);
 	close(m->fd);
 	free(m);
 }
@@ -84,6 +89,44 @@ bool flow_memory_next(const struct flow_memory *m, uint32_t *slot, struct flow_k
 		return true;
 	}
 	return false;
+}
+
+static uint8_t *pair_at(const struct flow_memory *m, uint32_t slot)
+{
+	if (!m || m->size < FLOW_MEMORY_SIZE || slot >= FLOW_MEMORY_VSOCK_SLOTS)
+		return NULL;
+	return m->map + FLOW_MEMORY_SIZE_V1 + (size_t)slot * FLOW_MEMORY_VSOCK_ENTRY;
+}
+
+void flow_memory_set_pair(
+	struct flow_memory *m, uint32_t slot, const struct flow_memory_pair *pair)
+{
+	uint8_t *p = pair_at(m, slot);
+
+	if (!p)
+		return;
+	store_be32(p + AT_PAIR_GUEST, pair->guest_port);
+	store_be32(p + AT_PAIR_HOST, pair->host_port);
+	p[AT_USED] = 1;
+}
+
+void flow_memory_clear_pair(struct flow_memory *m, uint32_t slot)
+{
+	uint8_t *p = pair_at(m, slot);
+
+	if (p)
+		p[AT_USED] = 0;
+}
+
+bool flow_memory_pair(const struct flow_memory *m, uint32_t slot, struct flow_memory_pair *pair)
+{
+	const uint8_t *p = pair_at(m, slot);
+
+	if (!p || p[AT_USED] != 1)
+		return false;
+	pair->guest_port = load_be32(p + AT_PAIR_GUEST);
+	pair->host_port = load_be32(p + AT_PAIR_HOST);
+	return true;
 }
 
 static uint8_t *link_note(const struct flow_memory *m)

@@ -337,7 +337,7 @@ void udp_input(struct udp *udp, const struct packet *p)
 	if (client)
 		udp_client_send((struct udp_client *)client, c.p, len);
 	else if (key.remote.port == PORT_DNS && addr_eq(&p->dst, &udp->net->gateway))
-		dns_udp_query(udp->dns, &key.guest, &key.remote, c.p, len);
+		dns_udp_query(udp->dns, &(struct dns_from){key.guest, key.remote, 0}, c.p, len);
 	else
 		out_send(udp, p, &key, c.p, len);
 }

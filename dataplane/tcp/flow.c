@@ -122,6 +122,15 @@ int flow_connect_host(struct tcp_flow *f, int fd, bool is_tcp)
 	return 0;
 }
 
+static void tell_opener(struct tcp_flow *f, int err)
+{
+	struct tcp_open *open = f->open;
+
+	f->open = NULL;
+	if (open)
+		open->done(open, err);
+}
+
 void flow_forget(struct tcp_flow *f)
 {
 	struct tcp *tcp = f->tcp;
@@ -141,11 +150,10 @@ void flow_forget(struct tcp_flow *f)
 	reorder_free(f);
 	flow_memory_clear(tcp->memory, f->entry.slot);
 	flow_table_remove(tcp->flows, &f->entry);
+	tell_opener(f, -ECONNREFUSED);
 	free(f);
-	if (was_accepting) {
-		tcp->accepting--;
-		forward_resume(tcp);
-	}
+	if (was_accepting)
+		accept_group_leave(&tcp->inbound);
 }
 
 void flow_reset(struct tcp_flow *f)
@@ -158,10 +166,8 @@ void flow_established(struct tcp_flow *f)
 {
 	struct timer_wheel *wheel = loop_wheel(f->tcp->loop);
 
-	if (f->inbound) {
-		f->tcp->accepting--;
-		forward_resume(f->tcp);
-	}
+	if (f->inbound)
+		accept_group_leave(&f->tcp->inbound);
 	f->state = TCP_ESTABLISHED;
 	f->tries = 0;
 	f->recover = f->snd_una;
@@ -171,6 +177,7 @@ void flow_established(struct tcp_flow *f)
 	counter_inc(f->tcp->counters, COUNTER_TCP_ESTABLISHED);
 	flow_touch(f);
 	splice_wake(f);
+	tell_opener(f, 0);
 }
 
 void flow_touch(struct tcp_flow *f)

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 static void take_options(struct tcp_flow *f, const struct segment *s)
 {
@@ -143,29 +144,27 @@ void handshake_syn(struct tcp *tcp, const struct segment *s)
 		refuse(f, dns ? -ECONNREFUSED : fd);
 }
 
-void handshake_accepted(struct tcp_listener *l, int fd, const struct endpoint *client)
+struct tcp_flow *handshake_to_guest(
+	struct tcp *tcp, uint16_t port, int fd, bool is_tcp, const struct endpoint *client)
 {
-	struct tcp *tcp = l->tcp;
-	struct flow_key key = {.guest = {tcp->net->guest, l->forward.to_port}, .remote = *client};
+	struct flow_key key = {.guest = {tcp->net->guest, port}, .remote = *client};
 	struct tcp_flow *f = flow_new(tcp, &key, true);
 
 	if (!f) {
-		struct host_side host;
-
-		host_side_init(&host, fd, !l->forward.unix_listener);
-		host_side_abort(&host);
-		return;
+		close(fd); /* a RST, by the linger option */
+		return NULL;
 	}
 	f->state = TCP_SYN_SENT;
-	tcp->accepting++;
+	accept_group_enter(&tcp->inbound);
 	f->wscale_ok = f->sack_ok = true;
 	f->rcv_nxt = f->rcv_adv = 0;
-	if (flow_connect_host(f, fd, !l->forward.unix_listener) < 0) {
+	if (flow_connect_host(f, fd, is_tcp) < 0) {
 		flow_forget(f);
-		return;
+		return NULL;
 	}
 	segment_send_syn(f, false);
 	arm_syn(f);
+	return f;
 }
 
 static void syn_sent_input(struct tcp_flow *f, const struct segment *s)

@@ -25,11 +25,6 @@ static void hook(struct loop_hook *h)
 	window_flush_acks((struct tcp *)((char *)h - offsetof(struct tcp, hook)));
 }
 
-static void accept_timer(struct timer *timer)
-{
-	forward_resume((struct tcp *)((char *)timer - offsetof(struct tcp, accept_timer)));
-}
-
 struct tcp *tcp_new(const struct tcp_env *env)
 {
 	struct tcp *tcp = calloc(1, sizeof(*tcp));
@@ -44,7 +39,7 @@ struct tcp *tcp_new(const struct tcp_env *env)
 	tcp->dns = env->dns;
 	tcp->icmp = env->icmp;
 	tcp->ack_timer.fire = ack_timer;
-	tcp->accept_timer.fire = accept_timer;
+	accept_group_init(&tcp->inbound, tcp->loop, tcp->counters, COUNTER_TCP_NO_FDS);
 	tcp->hook.run = hook;
 	tcp->room.next = tcp->room.prev = &tcp->room;
 	tcp->ready_events = EV_READ | EV_WRITE | EV_ET | EV_PERSIST;
@@ -69,7 +64,7 @@ void tcp_free(struct tcp *tcp)
 	tcp_reset(tcp);
 	orphans_stop(tcp);
 	timer_disarm(loop_wheel(tcp->loop), &tcp->ack_timer);
-	timer_disarm(loop_wheel(tcp->loop), &tcp->accept_timer);
+	accept_group_close(&tcp->inbound);
 	loop_remove_hook(tcp->loop, &tcp->hook);
 	flow_table_free(tcp->flows);
 	free(tcp);
@@ -121,7 +116,6 @@ void tcp_input(struct tcp *tcp, const struct packet *packet)
 void tcp_link_up(struct tcp *tcp)
 {
 	orphans_start(tcp);
-	forward_resume(tcp);
 }
 
 void tcp_guest_seen(struct tcp *tcp)
@@ -129,7 +123,7 @@ void tcp_guest_seen(struct tcp *tcp)
 	struct flow_entry *e;
 	uint32_t slot = 0;
 
-	if (!tcp->accepting)
+	if (!tcp->inbound.under_way)
 		return;
 	while ((e = flow_table_next(tcp->flows, &slot))) {
 		struct tcp_flow *f = (struct tcp_flow *)e;

@@ -50,6 +50,24 @@ void tcp_reset(struct tcp *tcp);   /* resets all flows on the host's side: anoth
 void tcp_recheck(struct tcp *tcp); /* resets, on both sides, what a new policy forbids */
 void tcp_shutdown(struct tcp *tcp); /* resets all flows on both sides, closes all listeners */
 
+/* Who waits for the guest to take a connection; embedded in its owner. */
+struct tcp_open {
+	struct tcp_flow *flow;
+	/* Once: 0, or -ECONNREFUSED: refused, or never answered. */
+	void (*done)(struct tcp_open *open, int err);
+};
+
+/*
+ * Opens a connection to the guest's port for a connected, non-blocking stream socket (TCP after
+ * tcp_socket_splice()), whose far end the guest sees as it does a forward's client; NULL where
+ * that has no address. Owns fd, also on failure. 0: done() follows, or -errno and it does not
+ * (-ENOTCONN: no guest).
+ */
+int tcp_open(struct tcp *tcp, struct tcp_open *open, uint16_t port, int fd, bool is_tcp,
+	const struct endpoint *client);
+/* Resets it; done() is not called. */
+void tcp_open_cancel(struct tcp_open *open);
+
 /* Owns fd, a listening TCP or unix stream socket, also on failure. 0, -EEXIST, -EINVAL, -ENOMEM. */
 int tcp_forward_add(struct tcp *tcp, int fd, const struct worker_forward *forward);
 int tcp_forward_delete(struct tcp *tcp, const char *id); /* 0 or -ENOENT; its flows go on */

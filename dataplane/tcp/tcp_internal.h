@@ -52,6 +52,7 @@
 #include "dataplane/tcp/tcp.h"
 
 #include "common/siphash.h"
+#include "dataplane/acceptor.h"
 #include "dataplane/egress/dial.h"
 #include "dataplane/stack/dns.h"
 #include "dataplane/stack/flow_memory.h"
@@ -79,7 +80,6 @@
 #define TCP_SPILL_MAX (64u << 20)  /* over all flows */
 #define TCP_FIRST_ROOM (64u << 10) /* offered before anything is known of the host's buffer */
 #define TCP_WSCALE 8               /* ours: windows up to 16 MiB */
-#define TCP_ACCEPTING_MAX 256      /* inbound handshakes under way: accept pauses */
 #define TCP_SNAT_PORT_FIRST 61000
 
 enum tcp_state { TCP_DIALLING, TCP_SYN_RCVD, TCP_SYN_SENT, TCP_ESTABLISHED };
@@ -91,6 +91,7 @@ struct tcp_flow {
 	struct tcp *tcp;
 	struct host_side host;                 /* fd -1 while dialling */
 	struct egress_request *request;        /* the dial, while dialling */
+	struct tcp_open *open;                 /* who waits for the guest's answer, or NULL */
 	struct event ready;                    /* edge-triggered, both ways */
 	struct task task;                      /* sends what the host has */
 	struct timer timer;                    /* handshake, retransmission, window probes */
@@ -130,9 +131,7 @@ struct tcp_listener {
 	struct tcp_listener *next;
 	struct tcp *tcp;
 	struct worker_forward forward;
-	int fd;
-	struct event *ready;
-	bool paused;
+	struct acceptor acceptor;
 };
 
 struct tcp {
@@ -157,8 +156,7 @@ struct tcp {
 
 	struct tcp_listener *listeners;
 	size_t listener_count;
-	size_t accepting; /* flows in SYN_SENT */
-	struct timer accept_timer;
+	struct accept_group inbound; /* a place is a flow in SYN_SENT */
 	uint16_t next_snat_port;
 
 	/* a predecessor's flows, to be reset */
@@ -236,7 +234,9 @@ void flow_touch(struct tcp_flow *f);
 /* handshake.c */
 void handshake_syn(struct tcp *tcp, const struct segment *s);
 void handshake_input(struct tcp_flow *f, const struct segment *s); /* states before ESTABLISHED */
-void handshake_accepted(struct tcp_listener *l, int fd, const struct endpoint *client);
+/* Asks the guest for a connection to its port. Owns fd. NULL without room for another flow. */
+struct tcp_flow *handshake_to_guest(
+	struct tcp *tcp, uint16_t port, int fd, bool is_tcp, const struct endpoint *client);
 void handshake_timeout(struct tcp_flow *f);
 
 /* splice.c: bytes */
@@ -258,9 +258,6 @@ bool window_ack_input(struct tcp_flow *f, const struct segment *s);
 uint32_t window_usable(const struct tcp_flow *f);
 void window_arm(struct tcp_flow *f); /* the retransmission timer, where something waits */
 void window_timeout(struct tcp_flow *f);
-
-/* forward.c */
-void forward_resume(struct tcp *tcp); /* a place among the inbound handshakes is free again */
 
 /* orphans.c */
 void orphans_take(struct tcp *tcp);

@@ -20,7 +20,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define GUEST_REGIONS_MAX 32
+/* As many as a session's copy for a successor has room for, a file descriptor each. */
+#define GUEST_REGIONS_MAX 8
 
 /* As it is on the wire of vhost-user. */
 struct guest_range {

@@ -22,9 +22,9 @@ static void queue_turn(struct task *task)
 
 	if (!q->running || server->failed || q->ring.broken)
 		return;
-	virtq_kicks(&q->ring, false);
+	virtq_no_kicks(&q->ring);
 	how = server->device->turn(server->arg, q->index, &q->ring);
-	if (how == VHOST_AGAIN || (how == VHOST_EMPTY && virtq_kicks(&q->ring, true)))
+	if (how == VHOST_AGAIN || (how == VHOST_EMPTY && virtq_await(&q->ring, 0)))
 		loop_defer(server->loop, &q->turn);
 }
 
@@ -64,7 +64,8 @@ static int start(struct vhost_queue *q)
 	int err;
 
 	q->config.features = server->features;
-	err = virtq_start(&q->ring, &server->memory, &q->config);
+	err = q->resume ? virtq_resume(&q->ring, &server->memory, &q->config)
+			: virtq_start(&q->ring, &server->memory, &q->config);
 	if (err < 0)
 		return err;
 	q->kicked = event_new(loop_base(server->loop), q->kick, EV_READ | EV_PERSIST, on_kick, q);
@@ -77,6 +78,9 @@ static int start(struct vhost_queue *q)
 		return -EINVAL;
 	}
 	q->running = true;
+	q->resume = false;
+	if (server->device->started)
+		server->device->started(server->arg, q->index, &q->ring);
 	/* Kicks and calls may have been lost on the way from one back-end to the next. */
 	loop_defer(server->loop, &q->turn);
 	interrupt(q);
@@ -137,7 +141,7 @@ void vhost_queue_reset(struct vhost_queue *q)
 	vhost_queue_set_kick(q, -1);
 	vhost_queue_set_call(q, -1);
 	q->config = (struct virtq_config){0};
-	q->have_addr = q->enabled = false;
+	q->have_addr = q->enabled = q->resume = false;
 }
 
 void vhost_queue_flush(struct vhost_queue *q)

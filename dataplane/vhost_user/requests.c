@@ -68,21 +68,26 @@ static int nothing(struct vhost_user *s, struct vhost_user_message *m)
 	return 0;
 }
 
-static uint64_t offered(const struct vhost_user *s)
+uint64_t vhost_user_offered(const struct vhost_user *s)
 {
 	return s->device->features | TRANSPORT_FEATURES;
 }
 
+uint64_t vhost_user_protocol_offered(void)
+{
+	return PROTOCOL_FEATURES;
+}
+
 static int get_features(struct vhost_user *s, struct vhost_user_message *m)
 {
-	return reply_u64(s, m, offered(s));
+	return reply_u64(s, m, vhost_user_offered(s));
 }
 
 static int set_features(struct vhost_user *s, struct vhost_user_message *m)
 {
 	int err = 0;
 
-	if (m->payload.u64 & ~offered(s))
+	if (m->payload.u64 & ~vhost_user_offered(s))
 		return -EINVAL;
 	s->features = m->payload.u64;
 	if (s->features & BIT(VHOST_USER_F_PROTOCOL_FEATURES))
@@ -124,9 +129,12 @@ static int reset(struct vhost_user *s, struct vhost_user_message *m)
 {
 	(void)m;
 	vhost_user_reset(s);
+	if (s->device->reset)
+		s->device->reset(s->arg);
 	return 0;
 }
 
+/* 0 comes where the guest resets the device, and where the VMM stops it for a pause. */
 static int set_status(struct vhost_user *s, struct vhost_user_message *m)
 {
 	if (m->payload.u64 > UINT8_MAX)
@@ -271,6 +279,7 @@ static int set_vring_base(struct vhost_user *s, struct vhost_user_message *m)
 	if (!q || q->running || m->payload.state.num > UINT16_MAX)
 		return -EINVAL;
 	q->config.next_avail = (uint16_t)m->payload.state.num;
+	q->resume = false;
 	return 0;
 }
 
@@ -409,6 +418,7 @@ int vhost_user_request(struct vhost_user *s, const char **why)
 		*why = "a request of a wrong length, or with file descriptors it has no use for";
 		return -EPROTO;
 	}
+	s->changed |= !r->answers || m->header.request == VHOST_USER_GET_VRING_BASE;
 	err = r->handle(s, m);
 	if (!r->answers && wants_ack(s, m))
 		err = reply_u64(s, m, err < 0);

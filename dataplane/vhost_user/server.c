@@ -22,6 +22,7 @@ static void session_clear(struct vhost_user *s)
 	guest_memory_clear(&s->memory);
 	vhost_user_reader_clear(&s->reader);
 	s->features = s->protocol_features = s->status = 0;
+	s->changed = false;
 	loop_cancel(s->loop, &s->end_task);
 	s->failed = false;
 	if (s->readable)
@@ -37,6 +38,13 @@ static void session_end(struct vhost_user *s)
 		return;
 	session_clear(s);
 	s->device->changed(s->arg, false, s->why);
+}
+
+void vhost_user_end(struct vhost_user *s, const char *why)
+{
+	if (s->fd >= 0 && !s->failed)
+		snprintf(s->why, sizeof(s->why), "%s", why);
+	session_end(s);
 }
 
 static void end_task(struct task *task)
@@ -66,6 +74,9 @@ static void flush_hook(struct loop_hook *hook)
 		vhost_queue_flush(&s->queue[i]);
 	if (guest_memory_faulted(&s->memory))
 		vhost_user_fail(s, "guest memory was cut short");
+	if (s->changed && !s->failed && s->device->session)
+		s->device->session(s->arg);
+	s->changed = false;
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *arg)
@@ -92,8 +103,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
-/* Takes fd in any case. */
-static int session_begin(struct vhost_user *s, int fd)
+int vhost_user_begin(struct vhost_user *s, int fd)
 {
 	int err = os_set_nonblock(fd, true);
 
@@ -111,6 +121,7 @@ static int session_begin(struct vhost_user *s, int fd)
 		return -ENOMEM;
 	}
 	s->fd = fd;
+	s->changed = true;
 	s->device->changed(s->arg, true, "");
 	return 0;
 }
@@ -148,7 +159,7 @@ static void on_acceptable(evutil_socket_t listener, short what, void *arg)
 		s->device->refused(s->arg);
 		return;
 	}
-	session_begin(s, fd);
+	vhost_user_begin(s, fd);
 }
 
 static void detach(struct vhost_user *s)
@@ -175,7 +186,7 @@ static int listen_on(struct vhost_user *s, int fd)
 	return 0;
 }
 
-static bool is_stream(int fd)
+bool vhost_user_is_stream(int fd)
 {
 	int type = 0;
 	socklen_t len = sizeof(type);
@@ -186,16 +197,14 @@ static bool is_stream(int fd)
 int vhost_user_attach(struct vhost_user *s, int fd, bool listener)
 {
 	detach(s);
-	if (s->fd >= 0 && !s->failed)
-		snprintf(s->why, sizeof(s->why), "detached");
-	session_end(s);
+	vhost_user_end(s, "detached");
 	if (fd < 0)
 		return 0;
-	if (!is_stream(fd)) {
+	if (!vhost_user_is_stream(fd)) {
 		close(fd);
 		return -EINVAL;
 	}
-	return listener ? listen_on(s, fd) : session_begin(s, fd);
+	return listener ? listen_on(s, fd) : vhost_user_begin(s, fd);
 }
 
 int vhost_user_listener_fd(const struct vhost_user *s)
@@ -222,11 +231,11 @@ struct virtq *vhost_user_queue(struct vhost_user *s, unsigned queue)
 	return q->running && !s->failed && !q->ring.broken ? &q->ring : NULL;
 }
 
-void vhost_user_want(struct vhost_user *s, unsigned queue)
+void vhost_user_want(struct vhost_user *s, unsigned queue, uint16_t n)
 {
 	struct vhost_queue *q = &s->queue[queue];
 
-	if (q->running && virtq_kicks(&q->ring, true))
+	if (q->running && virtq_await(&q->ring, n))
 		loop_defer(s->loop, &q->turn);
 }
 

@@ -13,6 +13,7 @@ struct vhost_queue {
 	struct virtq_config config; /* as the front-end has set it; features not yet */
 	bool have_addr;
 	bool enabled;
+	bool resume; /* where used->idx stands, when it starts for the first time */
 	int kick, call;       /* owned, or -1 */
 	struct event *kicked; /* while the ring runs */
 	struct task turn;
@@ -31,6 +32,7 @@ struct vhost_user {
 	struct loop_hook flush_hook;
 	struct task end_task; /* ends a failed session */
 	bool failed;
+	bool changed; /* since the device was told of the session */
 	char why[128];
 
 	/* the session */
@@ -53,8 +55,16 @@ void vhost_queue_set_call(struct vhost_queue *q, int fd);
 /* Shows the guest what was pushed, and interrupts it where it wants that. */
 void vhost_queue_flush(struct vhost_queue *q);
 
+/* server.c: begins a session on fd, which it takes in any case; ends the one there is. */
+int vhost_user_begin(struct vhost_user *server, int fd);
+void vhost_user_end(struct vhost_user *server, const char *why);
+bool vhost_user_is_stream(int fd);
+
 /* requests.c: acts on a whole message and answers it. 0, or -errno with *why: the session ends. */
 int vhost_user_request(struct vhost_user *server, const char **why);
+/* The features that may be acknowledged. */
+uint64_t vhost_user_offered(const struct vhost_user *server);
+uint64_t vhost_user_protocol_offered(void);
 /* Back to how a session begins, but for the connection and what was negotiated for it. */
 void vhost_user_reset(struct vhost_user *server);
 

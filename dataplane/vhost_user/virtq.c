@@ -77,6 +77,15 @@ int virtq_start(
 	return 0;
 }
 
+int virtq_resume(
+	struct virtq *q, const struct guest_memory *memory, const struct virtq_config *config)
+{
+	int err = virtq_start(q, memory, config);
+
+	q->next_avail = q->next_used;
+	return err;
+}
+
 /* ---- taking chains ---- */
 
 /* Appends a descriptor's memory, in as many pieces as there are regions under it. */
@@ -164,6 +173,11 @@ static int break_ring(struct virtq *q)
 	return -EPROTO;
 }
 
+uint16_t virtq_waiting(const struct virtq *q)
+{
+	return q->broken ? 0 : (uint16_t)(load(&q->avail->idx) - q->next_avail);
+}
+
 int virtq_pop(struct virtq *q, struct virtq_chain *chain)
 {
 	uint16_t waiting;
@@ -185,17 +199,21 @@ int virtq_pop(struct virtq *q, struct virtq_chain *chain)
 	q->held++;
 	if (fill(q, chain) == 0)
 		return 1;
+	if (q->held > 1) {
+		virtq_unpop(q, 1);
+		return -EAGAIN;
+	}
 	q->refused++;
 	virtq_push(q, chain->head, 0);
 	return -EBADMSG;
 }
 
-void virtq_unpop(struct virtq *q)
+void virtq_unpop(struct virtq *q, uint16_t n)
 {
-	if (q->broken || q->held == 0)
+	if (q->broken || q->held < n)
 		return;
-	q->next_avail--;
-	q->held--;
+	q->next_avail = (uint16_t)(q->next_avail - n);
+	q->held -= n;
 }
 
 /* ---- giving them back ---- */
@@ -229,19 +247,23 @@ bool virtq_publish(struct virtq *q)
 		(uint16_t)(q->next_used - former);
 }
 
-bool virtq_kicks(struct virtq *q, bool wanted)
+void virtq_no_kicks(struct virtq *q)
+{
+	if (!q->broken && !q->event_idx)
+		store(&q->used->flags, VIRTQ_USED_NO_NOTIFY);
+}
+
+bool virtq_await(struct virtq *q, uint16_t n)
 {
 	if (q->broken)
 		return false;
 	if (!q->event_idx)
-		store(&q->used->flags, wanted ? 0 : VIRTQ_USED_NO_NOTIFY);
-	else if (wanted)
-		store(avail_event(q), q->next_avail);
-	if (!wanted)
-		return false;
+		store(&q->used->flags, 0);
+	else
+		store(avail_event(q), (uint16_t)(q->next_avail + n));
 	/* The wish must be out before we look whether it came too late. */
 	atomic_thread_fence(memory_order_seq_cst);
-	return load(&q->avail->idx) != q->next_avail;
+	return virtq_waiting(q) > n;
 }
 
 /* ---- a chain's bytes ---- */

@@ -12,6 +12,9 @@
  * upon) is given back unused and counted; the ring goes on. Indices that make no sense break the
  * ring until it is started again, since nothing in it can be trusted any more.
  *
+ * Chains that are given back in the order in which they were taken are all accounted for by
+ * used->idx alone: who comes after a back-end that died goes on from there (virtq_resume()).
+ *
  * A chain's pointers are valid until the memory table changes, that is until the callback in which
  * it was popped returns: a device keeps numbers of chains, never pointers. The bytes they point to
  * change at any time.
@@ -104,25 +107,33 @@ struct virtq_chain {
 /* Begins where used->idx stands. -EINVAL: a size or an address that cannot be. */
 int virtq_start(
 	struct virtq *q, const struct guest_memory *memory, const struct virtq_config *config);
+/* Begins there with taking chains, too: where a back-end that died left off. */
+int virtq_resume(
+	struct virtq *q, const struct guest_memory *memory, const struct virtq_config *config);
 /* Looks the addresses up again after the memory table or config.*_user changed. -EINVAL: broken. */
 int virtq_remap(struct virtq *q);
 
+/* Chains that wait to be taken, as far as the ring can be believed. */
+uint16_t virtq_waiting(const struct virtq *q);
 /*
  * Takes the next chain. 1: here it is; 0: none; -EBADMSG: there was one, but it broke the rules and
- * was given back (counts as work done); -EPROTO: the ring is broken.
+ * was given back (counts as work done); -EAGAIN: as before, but chains taken earlier are still
+ * held, and are to be given back first; -EPROTO: the ring is broken.
  */
 int virtq_pop(struct virtq *q, struct virtq_chain *chain);
-/* Puts the chain popped last back as the next to be taken; nothing may have been pushed since. */
-void virtq_unpop(struct virtq *q);
+/* Puts the n chains popped last back as the next to be taken; none of them was pushed. */
+void virtq_unpop(struct virtq *q, uint16_t n);
 /* Gives a chain back, of which the device wrote the first len bytes of the `in` part. */
 void virtq_push(struct virtq *q, uint16_t head, uint32_t len);
 /* Shows the driver what was pushed. True: it wants to be interrupted for it. */
 bool virtq_publish(struct virtq *q);
+/* Asks the driver not to kick (it may nevertheless). */
+void virtq_no_kicks(struct virtq *q);
 /*
- * Asks the driver to kick when it adds a chain, or not to (it may nevertheless). True where kicks
- * were asked for but there are chains already, for which no kick need come.
+ * Asks the driver to kick when more than n chains wait to be taken. True where they do already, for
+ * which no kick need come.
  */
-bool virtq_kicks(struct virtq *q, bool wanted);
+bool virtq_await(struct virtq *q, uint16_t n);
 
 /* Copies up to len bytes from the out part at `offset`, or to the in part. Returns how many. */
 size_t virtq_chain_read(const struct virtq_chain *chain, size_t offset, void *to, size_t len);

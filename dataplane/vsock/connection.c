@@ -225,6 +225,8 @@ static ssize_t write_host(struct vsock_conn *conn, const struct iovec *bytes, un
 		host_went_deaf(conn);
 		return 0;
 	}
+	if (n == -EFAULT)
+		vsock_mux_fault(conn->mux);
 	vsock_conn_kill(conn);
 	return -1;
 }
@@ -423,6 +425,8 @@ static enum vsock_turn send_data(struct vsock_conn *conn)
 		return VSOCK_TURN_DONE;
 	}
 	if (n < 0) {
+		if (n == -EFAULT)
+			vsock_mux_fault(conn->mux);
 		vsock_conn_kill(conn);
 		return VSOCK_TURN_DONE;
 	}

@@ -106,6 +106,7 @@ struct vsock_conn {
 	uint8_t guest_shut;                    /* VSOCK_SHUT_*: what the guest has said */
 	uint8_t shut_wanted, shut_sent;        /* what we have to say, and have said */
 	uint8_t queued;                        /* enum vsock_queue, the mux's */
+	uint16_t note;                         /* likewise: in the flow memory */
 	bool secret : 1;
 	bool linked : 1; /* its ports lead to it */
 	bool event_added : 1;

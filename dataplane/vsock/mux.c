@@ -4,6 +4,7 @@
 
 #include "common/os.h"
 #include "common/siphash.h"
+#include "dataplane/vsock/notes.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -31,6 +32,8 @@ struct vsock_mux {
 	struct conn_list all;
 	size_t count;                   /* of them */
 	struct conn_list control, data; /* whose turn it is */
+	struct vsock_notes notes;
+	bool orphan_first; /* before a connection's data */
 	struct task task;
 	size_t spilled; /* bytes that hosts have not taken */
 	size_t moved;   /* in this turn */
@@ -97,6 +100,7 @@ static struct vsock_conn *add(struct vsock_mux *mux, uint32_t guest_port, uint32
 	conn->linked = true;
 	put(mux, conn);
 	mux->linked++;
+	conn->note = vsock_notes_add(&mux->notes, guest_port, host_port);
 	TAILQ_INSERT_TAIL(&mux->all, conn, all);
 	mux->count++;
 	return conn;
@@ -123,6 +127,7 @@ void vsock_mux_unlink(struct vsock_mux *mux, struct vsock_conn *conn)
 	leave_queue(mux, conn);
 	conn->linked = false;
 	mux->linked--;
+	vsock_notes_drop(&mux->notes, conn->note);
 }
 
 void vsock_mux_remove(struct vsock_mux *mux, struct vsock_conn *conn)
@@ -162,14 +167,49 @@ static void first_again(struct vsock_mux *mux, struct vsock_conn *conn)
 		TAILQ_INSERT_HEAD(&mux->data, conn, turn);
 }
 
+static bool send_rst(struct vsock_mux *mux, const struct vsock_packet *rst)
+{
+	if (!vsock_mux_send(mux, rst, NULL))
+		return false;
+	counter_inc(mux->counters, COUNTER_VSOCK_RST_SENT);
+	return true;
+}
+
+/* The RST for one that a dead predecessor had. False: there is none left. */
+static bool orphans_turn(struct vsock_mux *mux)
+{
+	struct flow_memory_pair pair;
+	struct vsock_packet rst;
+
+	if (!vsock_notes_orphan(&mux->notes, &pair))
+		return false;
+	rst = (struct vsock_packet){
+		.src_cid = VSOCK_CID_HOST,
+		.dst_cid = mux->guest_cid,
+		.src_port = pair.host_port,
+		.dst_port = pair.guest_port,
+		.type = VSOCK_TYPE_STREAM,
+		.op = VSOCK_OP_RST,
+	};
+	/* One that has come about meanwhile under the same ports is none of them. */
+	if (find(mux, pair.guest_port, pair.host_port) || send_rst(mux, &rst))
+		vsock_notes_told(&mux->notes);
+	return true;
+}
+
 /* The next connection's turn. False: nothing more can be sent now. */
 static bool next_turn(struct vsock_mux *mux)
 {
 	struct vsock_conn *conn = TAILQ_FIRST(&mux->control);
 
+	if (mux->full)
+		return false;
 	if (!conn && !mux->data_full)
 		conn = TAILQ_FIRST(&mux->data);
-	if (!conn || mux->full)
+	mux->orphan_first = !mux->orphan_first;
+	if ((!conn || mux->orphan_first) && orphans_turn(mux))
+		return true;
+	if (!conn)
 		return false;
 	leave_queue(mux, conn);
 	switch (vsock_conn_send(conn)) {
@@ -230,6 +270,12 @@ void vsock_mux_commit(struct vsock_mux *mux, const struct vsock_packet *packet, 
 	loop_moved(mux->loop, packet->len);
 }
 
+void vsock_mux_fault(struct vsock_mux *mux)
+{
+	if (mux->ops && mux->ops->fault)
+		mux->ops->fault(mux->transport);
+}
+
 void vsock_mux_room(struct vsock_mux *mux)
 {
 	mux->full = mux->data_full = false;
@@ -270,8 +316,7 @@ static void turn_away(struct vsock_mux *mux, const struct vsock_packet *packet)
 
 	if (packet->op == VSOCK_OP_RST || packet->type == VSOCK_TYPE_DGRAM)
 		return;
-	if (vsock_mux_send(mux, &rst, NULL))
-		counter_inc(mux->counters, COUNTER_VSOCK_RST_SENT);
+	send_rst(mux, &rst);
 }
 
 static void bad_packet(struct vsock_mux *mux, const struct vsock_packet *packet)
@@ -418,6 +463,18 @@ void vsock_mux_attach(
 	mux->ops = ops;
 	mux->transport = arg;
 	mux->guest_cid = guest_cid;
+	if (ops)
+		loop_defer(mux->loop, &mux->task); /* for a predecessor's connections */
+}
+
+void vsock_mux_set_memory(struct vsock_mux *mux, struct flow_memory *memory, bool reset)
+{
+	vsock_notes_open(&mux->notes, memory, reset);
+}
+
+void vsock_mux_forget(struct vsock_mux *mux)
+{
+	vsock_notes_forget(&mux->notes);
 }
 
 struct vsock_mux *vsock_mux_new(
@@ -449,6 +506,8 @@ void vsock_mux_free(struct vsock_mux *mux)
 {
 	if (!mux)
 		return;
+	/* First: the guest was not told of the connections' end. */
+	vsock_notes_close(&mux->notes);
 	vsock_mux_attach(mux, NULL, NULL, 0);
 	free(mux->buckets);
 	free(mux);

@@ -10,6 +10,9 @@
  * at once. All else that is to be sent is a flag of its connection, which then waits in one of two
  * queues, control ahead of data; so what is owed is bounded by the number of connections.
  *
+ * The pairs of ports lie in the flow memory, too (notes.h). A predecessor's are reset towards the
+ * guest as soon as there is one, each in a turn of the connections' own.
+ *
  * Bounds: 10,000 connections; 64 MiB that hosts have not taken yet, beyond which no packet is
  * taken from the guest. Runs on the worker's loop; nothing here blocks.
  */
@@ -25,6 +28,7 @@
 #define VSOCK_SPILL_MAX (64u << 20)
 #define VSOCK_HOST_PORT_FIRST (1u << 30) /* of connections that the host opens */
 
+struct flow_memory;
 struct vsock_mux;
 
 struct vsock_mux_events {
@@ -46,6 +50,10 @@ void vsock_mux_free(struct vsock_mux *mux); /* NULL is ignored; resets first */
 /* The guest's end is here from now on, or (ops NULL) nowhere. Resets first. */
 void vsock_mux_attach(struct vsock_mux *mux, const struct vsock_transport_ops *ops, void *arg,
 	uint64_t guest_cid);
+/* Once; the memory outlives the mux. reset: a dead predecessor's connections are noted there. */
+void vsock_mux_set_memory(struct vsock_mux *mux, struct flow_memory *memory, bool reset);
+/* The guest knows nothing of a predecessor's connections, or knows of their end. */
+void vsock_mux_forget(struct vsock_mux *mux);
 /* Another guest may come next: every connection ends, the host's sides abruptly. */
 void vsock_mux_reset(struct vsock_mux *mux);
 
@@ -76,6 +84,8 @@ uint64_t vsock_mux_guest_cid(const struct vsock_mux *mux);
 bool vsock_mux_send(struct vsock_mux *mux, const struct vsock_packet *packet, const void *payload);
 int vsock_mux_reserve(struct vsock_mux *mux, size_t max, struct iovec iov[VSOCK_IOV_MAX]);
 void vsock_mux_commit(struct vsock_mux *mux, const struct vsock_packet *packet, bool secret);
+/* The payload or the reservation lies in memory that is gone (EFAULT). */
+void vsock_mux_fault(struct vsock_mux *mux);
 /* The connection has something to send; control goes ahead. */
 void vsock_mux_want_turn(struct vsock_mux *mux, struct vsock_conn *conn, bool control);
 /* Bytes kept for hosts: so many more, or fewer. */

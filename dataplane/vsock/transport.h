@@ -17,7 +17,7 @@
 #include <stddef.h>
 #include <sys/uio.h>
 
-#define VSOCK_IOV_MAX 8
+#define VSOCK_IOV_MAX 32
 #define VSOCK_CONTROL_MAX 256u /* payload bytes of a control packet (TSI answers) */
 
 struct vsock_transport_ops {
@@ -33,10 +33,29 @@ struct vsock_transport_ops {
 	 * the next call of any of these three.
 	 */
 	int (*reserve)(void *arg, size_t max, struct iovec iov[VSOCK_IOV_MAX]);
-	/* Sends the first packet->len bytes of the reservation; a secret's copies are wiped. */
+	/*
+	 * Sends the first packet->len bytes of the reservation, a stream's maybe as several packets
+	 * that are alike but for their len; a secret's copies are wiped. A datagram longer than
+	 * what the guest takes in one piece is dropped and counted.
+	 */
 	void (*commit)(void *arg, const struct vsock_packet *packet, bool secret);
 	/* vsock_mux_ready() said no before and would say yes now. */
 	void (*resume)(void *arg);
+	/* A system call found no memory (EFAULT) in a payload or a reservation. May be NULL. */
+	void (*fault)(void *arg);
+};
+
+/* What a transport tells of the VMM and of the guest's life; any may be NULL. */
+struct vsock_vmm_events {
+	void *arg;
+	/* A VMM connected, or is gone (text says why); then all of its guest is gone. */
+	void (*changed)(void *arg, bool up, const char *text);
+	/* A second VMM was turned away. */
+	void (*refused)(void *arg);
+	/* The VMM stays, but its guest began anew: nothing of its former life is left. */
+	void (*guest_reset)(void *arg);
+	/* What a successor would need to go on with the VMM has changed. */
+	void (*session)(void *arg);
 };
 
 #endif

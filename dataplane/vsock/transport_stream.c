@@ -24,6 +24,7 @@ struct vsock_stream {
 	struct loop *loop;
 	struct counters *counters;
 	struct vsock_mux *mux;
+	const struct vsock_vmm_events *events; /* or NULL */
 	uint64_t guest_cid;
 	int fd, listener;
 	struct event *readable, *writable, *acceptable;
@@ -43,7 +44,7 @@ struct vsock_stream {
 	bool secret;       /* and with a secret */
 };
 
-static void lost(struct vsock_stream *s);
+static void lost(struct vsock_stream *s, const char *why);
 
 /* ---- towards the VMM ---- */
 
@@ -191,7 +192,7 @@ static void flush_hook(struct loop_hook *hook)
 		return;
 	flush(s);
 	if (s->broken) {
-		lost(s);
+		lost(s, "connection closed");
 		return;
 	}
 	go_on_reading(s);
@@ -261,7 +262,7 @@ static void receive_task(struct task *task)
 		ssize_t n = recv(s->fd, s->rx + s->have, RX_SIZE - s->have, 0);
 
 		if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
-			lost(s);
+			lost(s, "connection closed");
 			return;
 		}
 		if (n > 0)
@@ -293,8 +294,10 @@ static void free_event(struct event **event)
 	*event = NULL;
 }
 
-static void lost(struct vsock_stream *s)
+static void lost(struct vsock_stream *s, const char *why)
 {
+	bool was_up = s->fd >= 0;
+
 	vsock_mux_attach(s->mux, NULL, NULL, 0);
 	loop_cancel(s->loop, &s->receive_task);
 	free_event(&s->readable);
@@ -307,6 +310,8 @@ static void lost(struct vsock_stream *s)
 	if (s->tx)
 		tx_wipe(s);
 	s->blocked = s->paused = s->room_asked = s->broken = false;
+	if (was_up && s->events && s->events->changed)
+		s->events->changed(s->events->arg, false, why);
 }
 
 static void tell_cid(struct vsock_stream *s)
@@ -347,9 +352,13 @@ static int start(struct vsock_stream *s, int fd)
 	event_priority_set(s->readable, LOOP_DATA);
 	event_priority_set(s->writable, LOOP_DATA);
 	s->fd = fd;
+	/* Its former connection's end has told its guest of all that was. */
+	vsock_mux_forget(s->mux);
 	vsock_mux_attach(s->mux, &stream_ops, s, s->guest_cid);
 	tell_cid(s);
 	counter_inc(s->counters, COUNTER_VSOCK_UPS);
+	if (s->events && s->events->changed)
+		s->events->changed(s->events->arg, true, "");
 	return 0;
 }
 
@@ -370,7 +379,7 @@ static bool still_there(struct vsock_stream *s)
 		return false;
 	if (recv(s->fd, &byte, 1, MSG_PEEK) != 0)
 		return true;
-	lost(s);
+	lost(s, "connection closed");
 	return false;
 }
 
@@ -390,6 +399,8 @@ static void on_acceptable(evutil_socket_t listener, short what, void *arg)
 	if (still_there(s)) {
 		close(fd);
 		counter_inc(s->counters, COUNTER_VSOCK_VMM_REFUSED);
+		if (s->events && s->events->refused)
+			s->events->refused(s->events->arg);
 	} else if (start(s, fd) < 0) {
 		close(fd);
 	}
@@ -414,7 +425,7 @@ static int start_listener(struct vsock_stream *s, int fd)
 static void detach(struct vsock_stream *s)
 {
 	if (s->fd >= 0)
-		lost(s);
+		lost(s, "detached");
 	timer_disarm(loop_wheel(s->loop), &s->accept_timer);
 	free_event(&s->acceptable);
 	if (s->listener >= 0)
@@ -434,6 +445,11 @@ int vsock_stream_attach(struct vsock_stream *s, int fd, bool listener, uint64_t 
 	if (err < 0)
 		close(fd);
 	return err;
+}
+
+void vsock_stream_watch(struct vsock_stream *s, const struct vsock_vmm_events *events)
+{
+	s->events = events;
 }
 
 bool vsock_stream_is_up(const struct vsock_stream *s)

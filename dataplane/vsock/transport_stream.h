@@ -22,6 +22,8 @@ struct vsock_stream;
 
 struct vsock_stream *vsock_stream_new(
 	struct loop *loop, struct counters *counters, struct vsock_mux *mux);
+/* Who hears of the VMM; outlives the stream. */
+void vsock_stream_watch(struct vsock_stream *stream, const struct vsock_vmm_events *events);
 void vsock_stream_free(struct vsock_stream *stream); /* NULL is ignored */
 
 /* Owns fd, also on failure; replaces what was there. -1: nothing any more. 0 or -errno (-EINVAL:

@@ -23,6 +23,10 @@
 
 enum vsock_kind { VSOCK_KIND_NONE, VSOCK_KIND_VHOST, VSOCK_KIND_STREAM, VSOCK_KIND_HYBRID };
 
+#define VSOCK_SESSION_MS 100
+
+struct flow_memory;
+struct vhost_session;
 struct vsock;
 
 /* What the vsock works with; all outlive it. */
@@ -39,6 +43,11 @@ struct vsock_events {
 	void *arg;
 	/* As vsock_env_events.ask. */
 	bool (*env_get)(void *arg);
+	/* A VMM connected or is gone (text says why); or (refused) a second one was turned away. */
+	void (*changed)(
+		void *arg, enum vsock_kind kind, bool up, const char *text, bool refused);
+	/* vsock_session() gives something else than before: at most every VSOCK_SESSION_MS. */
+	void (*session)(void *arg);
 };
 
 /* NULL without memory. */
@@ -51,6 +60,14 @@ void vsock_free(struct vsock *vsock); /* NULL is ignored */
  * transport that is not spoken.
  */
 int vsock_set(struct vsock *vsock, enum vsock_kind kind, int fd, bool listener, uint64_t guest_cid);
+/* As vsock_mux_set_memory(). */
+void vsock_set_memory(struct vsock *vsock, struct flow_memory *memory, bool reset);
+/* Whether a VMM is connected. */
+bool vsock_is_up(const struct vsock *vsock);
+/* VHOST: the VMM's session for a successor, and the guest's CID; false: there is none. */
+bool vsock_session(const struct vsock *vsock, struct vhost_session *out, uint64_t *guest_cid);
+/* As vhost_user_resume(), after vsock_set(); -ENOTSUP: another kind is in force. */
+int vsock_resume(struct vsock *vsock, const struct vhost_session *session);
 /* As vsock_env_answer(). */
 void vsock_env_arrived(struct vsock *vsock, const void *document, size_t len);
 

@@ -105,6 +105,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 		virtq_push(&q, chain.head, (uint32_t)chain.in_len);
 	}
 	virtq_publish(&q);
-	virtq_kicks(&q, true);
+	virtq_await(&q, 0);
 	return 0;
 }

@@ -166,11 +166,10 @@ static void rig_on_lease(void *arg, const struct worker_lease *lease)
 	rig.leases++;
 }
 
-static void rig_on_answer(void *arg, const struct endpoint *guest, const struct endpoint *asked,
-	const uint8_t *msg, size_t len)
+static void rig_on_answer(void *arg, const struct dns_from *from, const uint8_t *msg, size_t len)
 {
 	(void)arg;
-	udp_deliver(rig.udp, asked, guest, msg, len);
+	udp_deliver(rig.udp, &from->asked, &from->guest, msg, len);
 }
 
 /* Allows everything, or nothing but the gateway. */

@@ -630,7 +630,7 @@ START_TEST(a_paused_device_is_called_again_when_it_wants)
 	ck_assert_uint_eq(seen.turns, turns);
 	ck_assert_uint_eq(driver[0].used->idx, 0);
 	seen.paused = false;
-	vhost_user_want(server, 0);
+	vhost_user_want(server, 0, 0);
 	UNTIL(echoed(0, 0, 'x'));
 }
 END_TEST
