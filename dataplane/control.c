@@ -21,12 +21,12 @@
 
 /* ---- events ---- */
 
-static bool can_send(const struct control *control)
+bool control_can_send(const struct control *control)
 {
 	return control->rpc && control->greeted;
 }
 
-static void count_dropped(struct control *control)
+void control_count_dropped(struct control *control)
 {
 	control->dropped_events++;
 }
@@ -35,6 +35,7 @@ static void send_event(struct control *control, const struct control_event *even
 {
 	Netdp__Envelope env = NETDP__ENVELOPE__INIT;
 	Netdp__LinkChanged changed;
+	Netdp__VsockChanged vsock;
 	Netdp__FlowRefused refused = NETDP__FLOW_REFUSED__INIT;
 
 	if (event->link) {
@@ -45,6 +46,8 @@ static void send_event(struct control *control, const struct control_event *even
 		changed.refused = event->refused;
 		env.body_case = NETDP__ENVELOPE__BODY_LINK_CHANGED;
 		env.link_changed = &changed;
+	} else if (event->vsock) {
+		control_vsock_put(event, &vsock, &env);
 	} else {
 		refused.proto = (Netdp__Proto)event->proto;
 		refused.addr = wire_put_addr(&event->dst.addr);
@@ -55,7 +58,7 @@ static void send_event(struct control *control, const struct control_event *even
 		env.flow_refused = &refused;
 	}
 	if (rpc_event(control->rpc, &env, NULL, 0) < 0)
-		count_dropped(control);
+		control_count_dropped(control);
 }
 
 static void queue_event(struct control *control, const struct control_event *event)
@@ -63,22 +66,26 @@ static void queue_event(struct control *control, const struct control_event *eve
 	if (control->n_events == CONTROL_EVENTS_MAX) {
 		control->first_event = (control->first_event + 1) % CONTROL_EVENTS_MAX;
 		control->n_events--;
-		count_dropped(control);
+		control_count_dropped(control);
 	}
 	control->events[(control->first_event + control->n_events) % CONTROL_EVENTS_MAX] = *event;
 	control->n_events++;
 }
 
+void control_event(struct control *control, const struct control_event *event)
+{
+	if (control_can_send(control))
+		send_event(control, event);
+	else
+		queue_event(control, event);
+}
+
 static void on_link_changed(void *arg, bool up, enum link_kind kind, const char *text, bool refused)
 {
-	struct control *control = arg;
 	struct control_event event = {.link = true, .up = up, .kind = kind, .refused = refused};
 
 	wire_get_remark(text ? text : "", event.text, sizeof(event.text));
-	if (can_send(control))
-		send_event(control, &event);
-	else
-		queue_event(control, &event);
+	control_event(arg, &event);
 }
 
 static void on_refused(
@@ -87,10 +94,10 @@ static void on_refused(
 	struct control *control = arg;
 	struct control_event event = {.proto = proto, .dst = *dst, .by = by, .count = count};
 
-	if (!can_send(control))
+	if (!control_can_send(control))
 		queue_event(control, &event);
 	else if (rpc_queued(control->rpc) > EVENTS_BACKLOG)
-		count_dropped(control);
+		control_count_dropped(control);
 	else
 		send_event(control, &event);
 }
@@ -104,12 +111,12 @@ static void on_link_returned(void *arg, int fd)
 	if (control->returned_fd >= 0)
 		close(control->returned_fd);
 	control->returned_fd = fd;
-	if (!can_send(control))
+	if (!control_can_send(control))
 		return;
 	env.body_case = NETDP__ENVELOPE__BODY_LINK_RETURNED;
 	env.link_returned = &returned;
 	if (rpc_event(control->rpc, &env, &fd, 1) < 0)
-		count_dropped(control);
+		control_count_dropped(control);
 	close(fd);
 	control->returned_fd = -1;
 }
@@ -120,13 +127,13 @@ static void on_guest_seen(void *arg, const struct mac *mac)
 	Netdp__Envelope env = NETDP__ENVELOPE__INIT;
 	Netdp__GuestSeen seen = NETDP__GUEST_SEEN__INIT;
 
-	if (!can_send(control))
+	if (!control_can_send(control))
 		return; /* it is in the Description */
 	seen.mac = wire_put_mac(mac);
 	env.body_case = NETDP__ENVELOPE__BODY_GUEST_SEEN;
 	env.guest_seen = &seen;
 	if (rpc_event(control->rpc, &env, NULL, 0) < 0)
-		count_dropped(control);
+		control_count_dropped(control);
 }
 
 static void on_lease(void *arg, const struct worker_lease *lease)
@@ -135,7 +142,7 @@ static void on_lease(void *arg, const struct worker_lease *lease)
 	Netdp__Envelope env = NETDP__ENVELOPE__INIT;
 	Netdp__Lease msg;
 
-	if (!can_send(control))
+	if (!control_can_send(control))
 		return; /* it is in the Description */
 	netdp__lease__init(&msg);
 	msg.addr = wire_put_addr(&lease->addr);
@@ -145,7 +152,7 @@ static void on_lease(void *arg, const struct worker_lease *lease)
 	env.body_case = NETDP__ENVELOPE__BODY_LEASE;
 	env.lease = &msg;
 	if (rpc_event(control->rpc, &env, NULL, 0) < 0)
-		count_dropped(control);
+		control_count_dropped(control);
 }
 
 #define NAMES_A_MESSAGE 256
@@ -168,14 +175,14 @@ static void send_names(struct control *control, const struct worker_name *names,
 	env.body_case = NETDP__ENVELOPE__BODY_NAMES_SEEN;
 	env.names_seen = &seen;
 	if (rpc_queued(control->rpc) > EVENTS_BACKLOG || rpc_event(control->rpc, &env, NULL, 0) < 0)
-		count_dropped(control);
+		control_count_dropped(control);
 }
 
 static void on_names(void *arg, const struct worker_name *names, size_t count)
 {
 	struct control *control = arg;
 
-	if (!can_send(control))
+	if (!control_can_send(control))
 		return; /* all are sent again to the next netctld */
 	for (size_t i = 0; i < count; i += NAMES_A_MESSAGE)
 		send_names(control, names + i,
@@ -205,6 +212,7 @@ static void update_orphan(struct control *control)
 		if (worker_forward_delete(control->worker, id, &err) < 0)
 			break;
 	}
+	vsock_close_listeners(worker_vsock(control->worker));
 	evtimer_add(control->orphan, &tv);
 }
 
@@ -234,8 +242,11 @@ static void on_hello(void *arg, const Netdp__Hello *hello)
 		control->returned_fd = -1;
 		on_link_returned(control, fd);
 	}
-	if (worker_configured(control->worker))
-		worker_names_walk(control->worker, on_names, control);
+	if (!worker_configured(control->worker))
+		return;
+	worker_names_walk(control->worker, on_names, control);
+	if (vsock_is_up(worker_vsock(control->worker)))
+		control_vsock_session(control);
 }
 
 static void on_request(void *arg, uint64_t id, const Netdp__Envelope *env, int *fds, size_t n_fds)
@@ -261,6 +272,7 @@ static const struct rpc_ops netctld_ops = {
 static void connect_netctld(struct control *control, int fd)
 {
 	rpc_free(control->rpc);
+	control->connection++;
 	control->greeted = false;
 	control->rpc = rpc_new(control->base, fd, "worker", NULL, &netctld_ops, control);
 	update_orphan(control);
@@ -292,7 +304,7 @@ static bool on_env_get(void *arg)
 	Netdp__Envelope env = NETDP__ENVELOPE__INIT;
 	Netdp__EnvGet get = NETDP__ENV_GET__INIT;
 
-	if (!can_send(control))
+	if (!control_can_send(control))
 		return false;
 	env.body_case = NETDP__ENVELOPE__BODY_ENV_GET;
 	env.env_get = &get;
@@ -397,7 +409,11 @@ static int start(struct control *control, const struct control_options *options)
 		.lease = on_lease,
 		.names = on_names,
 		.refused = on_refused,
+		.vsock_changed = control_vsock_changed,
+		.vsock_session = control_vsock_session,
+		.vsock_dial = control_vsock_dial,
 		.env_get = on_env_get,
+		.tsi = control_tsi_events(control),
 	};
 
 	control->worker = worker_new(&control->worker_events);
@@ -424,7 +440,10 @@ static int start(struct control *control, const struct control_options *options)
 static void clean_up(struct control *control)
 {
 	rpc_free(control->rpc);
+	control->rpc = NULL; /* the worker's end has answers for it */
 	rpc_free(control->lifeline);
+	control->rpc = control->lifeline =
+		NULL; /* what the worker has to say at its end is for nobody */
 	for (int i = 0; i < 2; i++) {
 		if (control->signals[i])
 			event_free(control->signals[i]);

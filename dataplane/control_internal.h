@@ -14,10 +14,12 @@
 
 /* An event that waits for a netctld. */
 struct control_event {
-	bool link; /* a LinkChanged, else a FlowRefused */
+	bool link;  /* a LinkChanged, */
+	bool vsock; /* a VsockChanged, else a FlowRefused */
 	bool up;
 	bool refused;
 	enum link_kind kind;
+	enum vsock_kind vsock_kind;
 	char text[128];
 	uint8_t proto;
 	struct endpoint dst;
@@ -31,6 +33,7 @@ struct control {
 	struct worker *worker;
 	struct event_base *base;
 	struct rpc *rpc;      /* to netctld; NULL while there is none */
+	uint64_t connection;  /* its number: grows with each */
 	bool greeted;         /* netctld's Hello has come on it: events may flow */
 	struct rpc *lifeline; /* to the spawner; NULL once lost */
 	struct event *orphan; /* the end, when both have gone */
@@ -62,8 +65,36 @@ void request_answer(const struct request *r, int code, const struct error *err);
 /* The request's only fd, or -1; it is the caller's then. */
 int request_take_fd(const struct request *r);
 
+/* ---- control.c: events ---- */
+
+bool control_can_send(const struct control *control);
+void control_count_dropped(struct control *control);
+/* Sends it now, or to the next netctld. */
+void control_event(struct control *control, const struct control_event *event);
+
+/* control_tsi.c */
+struct tsi_events control_tsi_events(struct control *control);
+void control_tsi_get(const struct request *r);
+void control_tsi_restore(const struct request *r);
+
+/* control_vhost.c */
+void control_vsock_changed(
+	void *arg, enum vsock_kind kind, bool up, const char *text, bool refused);
+void control_vsock_put(
+	const struct control_event *event, Netdp__VsockChanged *msg, Netdp__Envelope *env);
+void control_vsock_session(void *arg); /* tells it as it is now */
+void control_vhost_resume(const struct request *r);
+
 /* control_vsock.c */
 void control_vsock_set(const struct request *r);
+void control_vsock_listen(const struct request *r);
+void control_vsock_unlisten(const struct request *r);
+void control_vsock_get(const struct request *r);
+void control_stream_attach(const struct request *r);
+bool control_vsock_dial(void *arg, unsigned question, bool vmm, uint32_t port);
+/* False: malformed, or no such port. A TCP or UDP port is *port, and *to is NOTHING. */
+bool control_read_target(const Netdp__Target *msg, struct vsock_target *to, uint16_t *port);
+void control_put_target(const struct vsock_target *to, uint16_t port, Netdp__Target *msg);
 
 /* Carries out a request and answers it. */
 void control_request(

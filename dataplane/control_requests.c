@@ -287,12 +287,10 @@ static bool read_forward(const Netdp__ForwardAdd *msg, struct worker_forward *fo
 		return false;
 	if (!msg->unix_listener && !wire_get_endpoint(msg->addr, msg->port, &forward->listen))
 		return false;
-	if (!msg->target || msg->target->kind_case != NETDP__TARGET__KIND_PORT ||
-		!msg->target->port || msg->target->port > UINT16_MAX)
+	if (!control_read_target(msg->target, &forward->to, &forward->to_port))
 		return false;
 	forward->proto = (uint8_t)msg->proto;
 	forward->unix_listener = msg->unix_listener;
-	forward->to_port = (uint16_t)msg->target->port;
 	forward->snat = msg->snat;
 	return true;
 }
@@ -336,9 +334,7 @@ static void on_forwards_get(const struct request *r)
 		if (!forward)
 			break;
 		netdp__forward_add__init(&list[n]);
-		netdp__target__init(&targets[n]);
-		targets[n].kind_case = NETDP__TARGET__KIND_PORT;
-		targets[n].port = forward->to_port;
+		control_put_target(&forward->to, forward->to_port, &targets[n]);
 		list[n].id = wire_put_text(forward->id);
 		list[n].proto = (Netdp__Proto)forward->proto;
 		list[n].unix_listener = forward->unix_listener;
@@ -408,6 +404,8 @@ static void on_stats_get(const struct request *r)
 	stats.n_counters = COUNTER_COUNT;
 	stats.counters = pointers;
 	worker_flow_counts(r->worker, &stats.tcp_flows, &stats.udp_flows, &stats.icmp_flows);
+	stats.tsi_listeners = (uint32_t)tsi_listener_count(worker_tsi(r->worker));
+	stats.tsi_proxies = (uint32_t)tsi_proxy_count(worker_tsi(r->worker));
 	env.body_case = NETDP__ENVELOPE__BODY_STATS;
 	env.stats = &stats;
 	rpc_reply(r->control->rpc, r->id, &env, NULL, 0);
@@ -543,6 +541,13 @@ static const struct handler {
 	{NETDP__ENVELOPE__BODY_DESCRIBE, on_describe, true},
 	{NETDP__ENVELOPE__BODY_LINK_SET, on_link_set, false},
 	{NETDP__ENVELOPE__BODY_VSOCK_SET, control_vsock_set, false},
+	{NETDP__ENVELOPE__BODY_VSOCK_LISTEN, control_vsock_listen, false},
+	{NETDP__ENVELOPE__BODY_VSOCK_UNLISTEN, control_vsock_unlisten, false},
+	{NETDP__ENVELOPE__BODY_VSOCK_GET, control_vsock_get, true},
+	{NETDP__ENVELOPE__BODY_STREAM_ATTACH, control_stream_attach, false},
+	{NETDP__ENVELOPE__BODY_TSI_GET, control_tsi_get, true},
+	{NETDP__ENVELOPE__BODY_TSI_RESTORE, control_tsi_restore, false},
+	{NETDP__ENVELOPE__BODY_VHOST_RESUME, control_vhost_resume, false},
 	{NETDP__ENVELOPE__BODY_FORWARD_ADD, on_forward_add, false},
 	{NETDP__ENVELOPE__BODY_FORWARD_DELETE, on_forward_delete, false},
 	{NETDP__ENVELOPE__BODY_FORWARDS_GET, on_forwards_get, true},

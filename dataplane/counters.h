@@ -102,7 +102,39 @@
 	X(VSOCK_CREDIT_OVERRUNS, "vsock.credit_overruns")                                          \
 	X(VSOCK_TIMEOUTS, "vsock.timeouts")                                                        \
 	X(VSOCK_BOUNDS, "vsock.bounds")                                                            \
+	X(VSOCK_DIALS, "vsock.dials")                                                              \
+	X(VSOCK_DIALS_FAILED, "vsock.dials_failed")                                                \
+	X(VSOCK_HOST_CLIENTS, "vsock.host_clients")                                                \
+	X(VSOCK_FORWARDED, "vsock.forwarded")                                                      \
+	X(VSOCK_BAD_LINES, "vsock.bad_lines")                                                      \
+	X(VSOCK_NO_FDS, "vsock.no_fds")                                                            \
+	X(VSOCK_RELAYS, "vsock.relays")                                                            \
+	X(VSOCK_RELAYED_BYTES, "vsock.relayed_bytes")                                              \
 	X(VSOCK_ENV_READS, "vsock.env_reads")                                                      \
+	/* TSI */                                                                                  \
+	X(TSI_REQUESTS, "tsi.requests")                                                            \
+	X(TSI_MALFORMED, "tsi.malformed")                                                          \
+	X(TSI_BOUNDS, "tsi.bounds")                                                                \
+	X(TSI_CONNECTS, "tsi.connects")                                                            \
+	X(TSI_CONNECT_FAILED, "tsi.connect_failed")                                                \
+	X(TSI_CONNECT_TIMEOUTS, "tsi.connect_timeouts")                                            \
+	X(TSI_UNCLAIMED, "tsi.unclaimed")                                                          \
+	X(TSI_LISTENS, "tsi.listens")                                                              \
+	X(TSI_LISTEN_FAILED, "tsi.listen_failed")                                                  \
+	X(TSI_LISTEN_TIMEOUTS, "tsi.listen_timeouts")                                              \
+	X(TSI_ACCEPTED, "tsi.accepted")                                                            \
+	X(TSI_NO_FDS, "tsi.no_fds")                                                                \
+	X(TSI_TX_DATAGRAMS, "tsi.tx.datagrams")                                                    \
+	X(TSI_TX_BYTES, "tsi.tx.bytes")                                                            \
+	X(TSI_RX_DATAGRAMS, "tsi.rx.datagrams")                                                    \
+	X(TSI_RX_BYTES, "tsi.rx.bytes")                                                            \
+	X(TSI_SEND_ERRORS, "tsi.send_errors")                                                      \
+	X(TSI_STRANGERS, "tsi.strangers")                                                          \
+	X(TSI_TOO_LONG, "tsi.too_long")                                                            \
+	X(TSI_DROPPED, "tsi.dropped")                                                              \
+	/* attached sockets */                                                                     \
+	X(ATTACH_ACCEPTED, "attach.accepted")                                                      \
+	X(ATTACH_REFUSED, "attach.refused")                                                        \
 	/* control */                                                                              \
 	X(EVENTS_DROPPED, "control.events_dropped")
 

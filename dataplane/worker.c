@@ -14,6 +14,7 @@
 #include "dataplane/stack/timer_wheel.h"
 #include "dataplane/stack/udp.h"
 #include "dataplane/tcp/tcp.h"
+#include "dataplane/vsock/forward.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -44,6 +45,7 @@ struct worker {
 	struct timer tell_timer; /* armed: netctld heard of the guest just now */
 	bool mac_untold, lease_untold;
 	struct vsock *vsock;
+	struct attaches *attaches;
 };
 
 /* ---- what the modules report ---- */
@@ -157,7 +159,10 @@ static void on_dns_answer(void *arg, const struct dns_from *from, const uint8_t 
 {
 	struct worker *w = arg;
 
-	udp_deliver(w->udp, &from->asked, &from->guest, msg, len);
+	if (from->proxy)
+		tsi_dns_answer(vsock_tsi(w->vsock), from, msg, len);
+	else
+		udp_deliver(w->udp, &from->asked, &from->guest, msg, len);
 }
 
 static void on_refused(
@@ -173,14 +178,23 @@ static void on_vsock_changed(
 {
 	struct worker *w = arg;
 
-	w->events.vsock_changed(w->events.arg, kind, up, text, refused);
+	if (w->events.vsock_changed)
+		w->events.vsock_changed(w->events.arg, kind, up, text, refused);
 }
 
 static void on_vsock_session(void *arg)
 {
 	struct worker *w = arg;
 
-	w->events.vsock_session(w->events.arg);
+	if (w->events.vsock_session)
+		w->events.vsock_session(w->events.arg);
+}
+
+static bool on_vsock_dial(void *arg, unsigned question, bool vmm, uint32_t port)
+{
+	struct worker *w = arg;
+
+	return w->events.vsock_dial && w->events.vsock_dial(w->events.arg, question, vmm, port);
 }
 
 static bool on_env_get(void *arg)
@@ -278,12 +292,15 @@ static bool make_vsock(struct worker *w)
 	struct vsock_events events = {
 		.arg = w,
 		.env_get = on_env_get,
+		.dial = on_vsock_dial,
 		.changed = on_vsock_changed,
 		.session = on_vsock_session,
+		.tsi = w->events.tsi,
 	};
 
 	w->vsock = vsock_new(&parts, &events);
-	return w->vsock != NULL;
+	w->attaches = w->vsock ? attaches_new(w->loop, &w->counters, w->tcp, w->vsock) : NULL;
+	return w->attaches != NULL;
 }
 
 struct worker *worker_new(const struct worker_events *events)
@@ -318,6 +335,7 @@ void worker_free(struct worker *w)
 		return;
 	vsock_free(w->vsock);
 	tcp_free(w->tcp);
+	attaches_free(w->attaches);
 	udp_free(w->udp);
 	if (w->icmp)
 		icmp_free(w->icmp);
@@ -440,6 +458,11 @@ int worker_vsock_set(struct worker *w, enum vsock_kind kind, int fd, bool listen
 	return 0;
 }
 
+struct tsi *worker_tsi(const struct worker *w)
+{
+	return vsock_tsi(w->vsock);
+}
+
 int worker_vsock_resume(struct worker *w, const struct vhost_session *session, struct error *err)
 {
 	int rc = vsock_resume(w->vsock, session);
@@ -450,7 +473,7 @@ int worker_vsock_resume(struct worker *w, const struct vhost_session *session, s
 	return 0;
 }
 
-const struct vsock *worker_vsock(const struct worker *w)
+struct vsock *worker_vsock(const struct worker *w)
 {
 	return w->vsock;
 }
@@ -458,6 +481,12 @@ const struct vsock *worker_vsock(const struct worker *w)
 void worker_env_answer(struct worker *w, const void *document, size_t len)
 {
 	vsock_env_arrived(w->vsock, document, len);
+}
+
+int worker_stream_attach(struct worker *w, const struct attach *attach, int fd,
+	void (*done)(void *arg, int err), void *arg)
+{
+	return attach_start(w->attaches, attach, fd, done, arg);
 }
 
 int worker_policy_set(
@@ -470,6 +499,7 @@ int worker_policy_set(
 		tcp_recheck(w->tcp);
 		udp_recheck(w->udp);
 		icmp_recheck(w->icmp);
+		tsi_recheck(worker_tsi(w));
 	}
 	return 0;
 }
@@ -541,17 +571,45 @@ void worker_names_walk(const struct worker *w,
 	dns_names_walk(w->dns, walk_names, &sink);
 }
 
-/* ---- forwards: TCP's and UDP's in one list ---- */
+/* ---- forwards: TCP's, the vsock's and UDP's in one list ---- */
+
+static bool forward_exists(const struct worker *w, const char *id)
+{
+	const struct worker_forward *forward;
+	int fd;
+
+	for (size_t i = 0; (forward = worker_forward_at(w, i, &fd)); i++) {
+		if (strcmp(forward->id, id) == 0)
+			return true;
+	}
+	return false;
+}
+
+static int forward_add(struct worker *w, const struct worker_forward *forward, int fd)
+{
+	if (forward_exists(w, forward->id)) {
+		close(fd);
+		return -EEXIST;
+	}
+	if (forward->to.kind != VSOCK_TO_NOTHING)
+		return vsock_forward_add(vsock_forwards(w->vsock), fd, forward);
+	if (forward->proto == IP_PROTO_TCP)
+		return tcp_forward_add(w->tcp, fd, forward);
+	return udp_forward_add(w->udp, fd, forward);
+}
 
 int worker_forward_add(
 	struct worker *w, const struct worker_forward *forward, int fd, struct error *err)
 {
 	int rc;
 
-	if (forward->proto == IP_PROTO_TCP)
-		rc = tcp_forward_add(w->tcp, fd, forward);
-	else
-		rc = udp_forward_add(w->udp, fd, forward);
+	if (forward->proto != IP_PROTO_TCP && forward->to.kind != VSOCK_TO_NOTHING) {
+		close(fd);
+		return error_set(err, 400, "to",
+			"forward %s/%s: UDP leads to a port of the guest's, not to its vsock",
+			w->config.vm, forward->id);
+	}
+	rc = forward_add(w, forward, fd);
 	if (rc < 0)
 		return error_set(err, rc == -EEXIST ? 409 : 400, "", "forward %s/%s: %s",
 			w->config.vm, forward->id,
@@ -561,22 +619,28 @@ int worker_forward_add(
 
 int worker_forward_delete(struct worker *w, const char *id, struct error *err)
 {
-	if (tcp_forward_delete(w->tcp, id) == 0 || udp_forward_delete(w->udp, id) == 0)
+	if (tcp_forward_delete(w->tcp, id) == 0 || udp_forward_delete(w->udp, id) == 0 ||
+		vsock_forward_delete(vsock_forwards(w->vsock), id) == 0)
 		return 0;
 	return error_set(err, 404, "", "forward %s/%s: no such forward", w->config.vm, id);
 }
 
 size_t worker_forward_count(const struct worker *w)
 {
-	return tcp_forward_count(w->tcp) + udp_forward_count(w->udp);
+	return tcp_forward_count(w->tcp) + vsock_forward_count(vsock_forwards(w->vsock)) +
+		udp_forward_count(w->udp);
 }
 
 const struct worker_forward *worker_forward_at(const struct worker *w, size_t index, int *fd)
 {
 	size_t tcp = tcp_forward_count(w->tcp);
+	size_t vsock = vsock_forward_count(vsock_forwards(w->vsock));
 
-	return index < tcp ? tcp_forward_at(w->tcp, index, fd)
-			   : udp_forward_at(w->udp, index - tcp, fd);
+	if (index < tcp)
+		return tcp_forward_at(w->tcp, index, fd);
+	if (index < tcp + vsock)
+		return vsock_forward_at(vsock_forwards(w->vsock), index - tcp, fd);
+	return udp_forward_at(w->udp, index - tcp - vsock, fd);
 }
 
 /* ---- figures ---- */
@@ -627,7 +691,9 @@ size_t worker_flows(const struct worker *w, uint32_t *cursor, struct flow_info *
 
 void worker_shutdown(struct worker *w, bool abrupt)
 {
-	if (!abrupt)
+	if (!abrupt) {
 		tcp_shutdown(w->tcp);
+		vsock_shutdown(w->vsock);
+	}
 	loop_stop(w->loop);
 }

@@ -8,6 +8,7 @@
 
 #include "common/addr.h"
 #include "common/error.h"
+#include "dataplane/attach.h"
 #include "dataplane/counters.h"
 #include "dataplane/link/link.h"
 #include "dataplane/loop.h"
@@ -48,6 +49,7 @@ struct worker_forward {
 	uint8_t proto;          /* IP_PROTO_TCP or IP_PROTO_UDP */
 	struct endpoint listen; /* unset for a unix listener */
 	bool unix_listener;
+	struct vsock_target to; /* NOTHING: to_port, by the guest's network */
 	uint16_t to_port;
 	bool snat;
 };
@@ -67,8 +69,11 @@ struct worker_events {
 	void (*vsock_changed)(
 		void *arg, enum vsock_kind kind, bool up, const char *text, bool refused);
 	void (*vsock_session)(void *arg);
+	/* As vsock_events.dial; vsock_dialled() follows. */
+	bool (*vsock_dial)(void *arg, unsigned question, bool vmm, uint32_t port);
 	/* The guest reads its env: worker_env_answer() follows, from the loop. False: nobody to ask. */
 	bool (*env_get)(void *arg);
+	struct tsi_events tsi; /* with an arg of its own */
 };
 
 struct worker;
@@ -96,7 +101,9 @@ int worker_vsock_set(struct worker *worker, enum vsock_kind kind, int fd, bool l
 /* Goes on with the VMM of a dead predecessor. Takes the session's fds in any case. */
 int worker_vsock_resume(
 	struct worker *worker, const struct vhost_session *session, struct error *err);
-const struct vsock *worker_vsock(const struct worker *worker);
+struct vsock *worker_vsock(const struct worker *worker);
+/* For what tsi.h has for netctld. */
+struct tsi *worker_tsi(const struct worker *worker);
 /* What env_get() asked for; copied. NULL: there is none to be had. */
 void worker_env_answer(struct worker *worker, const void *document, size_t len);
 
@@ -107,6 +114,10 @@ int worker_forward_delete(struct worker *worker, const char *id, struct error *e
 size_t worker_forward_count(const struct worker *worker);
 /* The forward at index, its fd still the worker's; NULL beyond the end. */
 const struct worker_forward *worker_forward_at(const struct worker *worker, size_t index, int *fd);
+
+/* As attach_start(). */
+int worker_stream_attach(struct worker *worker, const struct attach *attach, int fd,
+	void (*done)(void *arg, int err), void *arg);
 
 int worker_policy_set(
 	struct worker *worker, const void *table, size_t len, bool cut_existing, struct error *err);

@@ -98,8 +98,7 @@ static uint8_t *pair_at(const struct flow_memory *m, uint32_t slot)
 	return m->map + FLOW_MEMORY_SIZE_V1 + (size_t)slot * FLOW_MEMORY_VSOCK_ENTRY;
 }
 
-void flow_memory_set_pair(
-	struct flow_memory *m, uint32_t slot, const struct flow_memory_pair *pair)
+void flow_memory_set_pair(struct flow_memory *m, uint32_t slot, const struct flow_memory_pair *pair)
 {
 	uint8_t *p = pair_at(m, slot);
 

@@ -64,7 +64,7 @@ static void on_client(void *arg, int fd, const struct sockaddr *sa, socklen_t le
 		handshake_to_guest(tcp, port, fd, is_tcp, &source);
 }
 
-int tcp_open(struct tcp *tcp, struct tcp_open *open, uint16_t port, int fd, bool is_tcp,
+int tcp_open(struct tcp *tcp, struct tcp_open *open, uint16_t port, const struct tcp_host *host,
 	const struct endpoint *client)
 {
 	struct endpoint source;
@@ -78,12 +78,17 @@ int tcp_open(struct tcp *tcp, struct tcp_open *open, uint16_t port, int fd, bool
 	else if (!choose_source(tcp, port, client, &source))
 		err = -EADDRNOTAVAIL;
 	if (err < 0) {
-		close(fd);
+		close(host->fd);
 		return err;
 	}
-	f = handshake_to_guest(tcp, port, fd, is_tcp, &source);
+	f = handshake_to_guest(tcp, port, host->fd, host->tcp, &source);
 	if (!f)
 		return -EMFILE;
+	if (host_side_put_back(&f->host, host->prefix, host->prefix_len) < 0) {
+		flow_reset(f);
+		return -ENOMEM;
+	}
+	f->readable = host->prefix_len != 0;
 	f->open = open;
 	open->flow = f;
 	return 0;

@@ -7,6 +7,8 @@
  * order, beyond the `held` bytes that were peeked already and not consumed yet, and consumed on
  * the guest's ACK. Where the kernel keeps a peek offset (SO_PEEK_OFF) peeking costs no skipping;
  * elsewhere the held bytes are read again into nowhere, so at most 256 KiB may be held.
+ *
+ * Bytes that somebody has read from the socket already can be put back: they are peeked first.
  */
 #ifndef DATAPLANE_TCP_HOST_SIDE_H
 #define DATAPLANE_TCP_HOST_SIDE_H
@@ -24,10 +26,16 @@ struct host_side {
 	bool tcp;         /* else a unix socket */
 	bool peek_offset; /* the kernel keeps one */
 	bool discard;     /* the kernel can consume without copying */
+	/* What was put back and is not consumed yet: from prefix_at on; NULL: nothing. */
+	uint8_t *prefix;
+	size_t prefix_len, prefix_at;
 };
 
 /* Takes a connected, non-blocking socket. For TCP the caller has called tcp_socket_splice(). */
 void host_side_init(struct host_side *host, int fd, bool tcp);
+
+/* Before anything is peeked. The bytes are copied. 0 or -ENOMEM. */
+int host_side_put_back(struct host_side *host, const void *bytes, size_t len);
 
 /* How many bytes may be held at a time. */
 size_t host_side_held_max(const struct host_side *host);

@@ -57,13 +57,20 @@ struct tcp_open {
 	void (*done)(struct tcp_open *open, int err);
 };
 
+/* A connected, non-blocking stream socket; TCP after tcp_socket_splice(). */
+struct tcp_host {
+	int fd;
+	bool tcp;           /* else a unix socket */
+	const void *prefix; /* bytes that were read from it already; copied */
+	size_t prefix_len;
+};
+
 /*
- * Opens a connection to the guest's port for a connected, non-blocking stream socket (TCP after
- * tcp_socket_splice()), whose far end the guest sees as it does a forward's client; NULL where
- * that has no address. Owns fd, also on failure. 0: done() follows, or -errno and it does not
- * (-ENOTCONN: no guest).
+ * Opens a connection to the guest's port for a host socket, whose far end the guest sees as it does
+ * a forward's client; NULL where that has no address. Owns host->fd, also on failure. 0: done()
+ * follows, or -errno and it does not (-ENOTCONN: no guest, -EAGAIN: too many are under way).
  */
-int tcp_open(struct tcp *tcp, struct tcp_open *open, uint16_t port, int fd, bool is_tcp,
+int tcp_open(struct tcp *tcp, struct tcp_open *open, uint16_t port, const struct tcp_host *host,
 	const struct endpoint *client);
 /* Resets it; done() is not called. */
 void tcp_open_cancel(struct tcp_open *open);

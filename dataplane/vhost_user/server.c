@@ -162,7 +162,7 @@ static void on_acceptable(evutil_socket_t listener, short what, void *arg)
 	vhost_user_begin(s, fd);
 }
 
-static void detach(struct vhost_user *s)
+void vhost_user_stop_listening(struct vhost_user *s)
 {
 	timer_disarm(loop_wheel(s->loop), &s->accept_timer);
 	if (s->acceptable)
@@ -180,7 +180,7 @@ static int listen_on(struct vhost_user *s, int fd)
 	if (os_set_nonblock(fd, true) < 0 || !s->acceptable ||
 		event_priority_set(s->acceptable, LOOP_CONTROL) < 0 ||
 		event_add(s->acceptable, NULL) < 0) {
-		detach(s);
+		vhost_user_stop_listening(s);
 		return -ENOMEM;
 	}
 	return 0;
@@ -196,7 +196,7 @@ bool vhost_user_is_stream(int fd)
 
 int vhost_user_attach(struct vhost_user *s, int fd, bool listener)
 {
-	detach(s);
+	vhost_user_stop_listening(s);
 	vhost_user_end(s, "detached");
 	if (fd < 0)
 		return 0;
@@ -268,7 +268,7 @@ void vhost_user_free(struct vhost_user *s)
 	if (!s)
 		return;
 	loop_remove_hook(s->loop, &s->flush_hook);
-	detach(s);
+	vhost_user_stop_listening(s);
 	if (s->fd >= 0)
 		session_clear(s);
 	free(s->queue);

@@ -62,7 +62,8 @@ struct vhost_device {
 
 /* What a session is made of. */
 struct vhost_session_queue {
-	struct virtq_config config; /* features mean nothing; next_avail where the ring stands still */
+	struct virtq_config
+		config; /* features mean nothing; next_avail where the ring stands still */
 	bool have_addr, enabled;
 	int kick, call; /* or -1 */
 };
@@ -100,6 +101,7 @@ void vhost_session_close(const struct vhost_session *session);
 /* Still owned by the server, or -1. */
 int vhost_user_listener_fd(const struct vhost_user *server);
 int vhost_user_connected_fd(const struct vhost_user *server);
+void vhost_user_stop_listening(struct vhost_user *server); /* a session stays */
 
 /* The features agreed upon, virtio's bits. */
 uint64_t vhost_user_features(const struct vhost_user *server);

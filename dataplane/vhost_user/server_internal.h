@@ -13,7 +13,7 @@ struct vhost_queue {
 	struct virtq_config config; /* as the front-end has set it; features not yet */
 	bool have_addr;
 	bool enabled;
-	bool resume; /* where used->idx stands, when it starts for the first time */
+	bool resume;          /* where used->idx stands, when it starts for the first time */
 	int kick, call;       /* owned, or -1 */
 	struct event *kicked; /* while the ring runs */
 	struct task turn;

@@ -33,6 +33,22 @@ void vsock_env_free(struct vsock_env *env); /* after its connections; NULL is ig
 
 /* A guest's REQUEST for the port. */
 void vsock_env_request(struct vsock_env *env, struct vsock_conn *conn);
+
+/* Whoever else reads the document; embedded in its owner, zeroed but for done. */
+struct vsock_env_reader {
+	TAILQ_ENTRY(vsock_env_reader) entry; /* in the line */
+	struct vsock_env *env;               /* NULL: neither waits nor holds anything */
+	size_t held;                         /* bytes of its document */
+	bool waiting;
+	/* Once, from the loop: the document, to be copied, and then vsock_env_leave() tells that
+	 * the copy is gone; or NULL: none is to be had, and the reader has left. */
+	void (*done)(struct vsock_env_reader *reader, const void *document, size_t len);
+};
+
+void vsock_env_read(struct vsock_env *env, struct vsock_env_reader *reader);
+/* It does not want the document any more, or does not hold it. */
+void vsock_env_leave(struct vsock_env_reader *reader);
+
 /* What ask() asked for; copied. NULL: there is none to be had. */
 void vsock_env_answer(struct vsock_env *env, const void *document, size_t len);
 

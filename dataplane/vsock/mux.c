@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #define BUCKETS_FIRST 64u
@@ -17,6 +18,11 @@
 enum vsock_queue { QUEUE_NONE, QUEUE_DATA, QUEUE_CONTROL };
 
 TAILQ_HEAD(conn_list, vsock_conn);
+
+struct reply {
+	uint32_t host_port, guest_port, len;
+	uint8_t payload[VSOCK_REPLY_MAX];
+};
 
 struct vsock_mux {
 	struct loop *loop;
@@ -32,6 +38,11 @@ struct vsock_mux {
 	struct conn_list all;
 	size_t count;                   /* of them */
 	struct conn_list control, data; /* whose turn it is */
+	struct reply *replies;          /* a ring of VSOCK_REPLIES_MAX, oldest first */
+	size_t first_reply, n_replies;
+	size_t owed;          /* replies that are yet to come */
+	bool datagrams;       /* there are some to be sent */
+	bool datagrams_first; /* before data of connections */
 	struct vsock_notes notes;
 	bool orphan_first; /* before a connection's data */
 	struct task task;
@@ -167,6 +178,46 @@ static void first_again(struct vsock_mux *mux, struct vsock_conn *conn)
 		TAILQ_INSERT_HEAD(&mux->data, conn, turn);
 }
 
+/* A packet may be taken from the guest again. */
+static void go_on(struct vsock_mux *mux)
+{
+	if (!mux->refused || !vsock_mux_ready(mux))
+		return;
+	mux->refused = false;
+	if (mux->ops)
+		mux->ops->resume(mux->transport);
+}
+
+static void send_reply(struct vsock_mux *mux)
+{
+	const struct reply *reply = &mux->replies[mux->first_reply];
+	struct vsock_packet packet = {
+		.src_cid = VSOCK_CID_HOST,
+		.dst_cid = mux->guest_cid,
+		.src_port = reply->host_port,
+		.dst_port = reply->guest_port,
+		.len = reply->len,
+		.type = VSOCK_TYPE_DGRAM,
+		.op = VSOCK_OP_RW,
+	};
+
+	if (!vsock_mux_send(mux, &packet, reply->payload))
+		return;
+	mux->first_reply = (mux->first_reply + 1) % VSOCK_REPLIES_MAX;
+	mux->n_replies--;
+	go_on(mux);
+}
+
+static void datagrams_turn(struct vsock_mux *mux)
+{
+	enum vsock_turn turn;
+
+	mux->datagrams = mux->datagrams_first = false;
+	turn = mux->events.send(mux->events.arg);
+	if (turn == VSOCK_TURN_MORE || turn == VSOCK_TURN_BLOCKED)
+		mux->datagrams = true;
+}
+
 static bool send_rst(struct vsock_mux *mux, const struct vsock_packet *rst)
 {
 	if (!vsock_mux_send(mux, rst, NULL))
@@ -197,18 +248,28 @@ static bool orphans_turn(struct vsock_mux *mux)
 	return true;
 }
 
-/* The next connection's turn. False: nothing more can be sent now. */
+/* The next one's turn. False: nothing more can be sent now. */
 static bool next_turn(struct vsock_mux *mux)
 {
 	struct vsock_conn *conn = TAILQ_FIRST(&mux->control);
 
 	if (mux->full)
 		return false;
+	if (mux->n_replies) {
+		send_reply(mux);
+		return true;
+	}
 	if (!conn && !mux->data_full)
 		conn = TAILQ_FIRST(&mux->data);
 	mux->orphan_first = !mux->orphan_first;
 	if ((!conn || mux->orphan_first) && orphans_turn(mux))
 		return true;
+	if (mux->datagrams && !mux->data_full && TAILQ_EMPTY(&mux->control) &&
+		(mux->datagrams_first || !conn)) {
+		datagrams_turn(mux);
+		return true;
+	}
+	mux->datagrams_first = true;
 	if (!conn)
 		return false;
 	leave_queue(mux, conn);
@@ -287,16 +348,13 @@ void vsock_mux_room(struct vsock_mux *mux)
 void vsock_mux_spilled(struct vsock_mux *mux, ptrdiff_t bytes)
 {
 	mux->spilled += (size_t)bytes;
-	if (!mux->refused || !vsock_mux_ready(mux))
-		return;
-	mux->refused = false;
-	if (mux->ops)
-		mux->ops->resume(mux->transport);
+	go_on(mux);
 }
 
 bool vsock_mux_ready(struct vsock_mux *mux)
 {
-	if (mux->spilled + VSOCK_PAYLOAD_MAX <= VSOCK_SPILL_MAX)
+	if (mux->spilled + VSOCK_PAYLOAD_MAX <= VSOCK_SPILL_MAX &&
+		mux->owed + mux->n_replies < VSOCK_REPLIES_MAX)
 		return true;
 	mux->refused = true;
 	return false;
@@ -443,23 +501,81 @@ size_t vsock_mux_count(const struct vsock_mux *mux)
 	return mux->count;
 }
 
+/* ---- datagrams ---- */
+
+bool vsock_mux_owe(struct vsock_mux *mux)
+{
+	if (mux->owed + mux->n_replies >= VSOCK_REPLIES_MAX)
+		return false;
+	mux->owed++;
+	return true;
+}
+
+void vsock_mux_reply(struct vsock_mux *mux, uint32_t host_port, uint32_t guest_port,
+	const void *payload, uint32_t len)
+{
+	struct reply *reply =
+		&mux->replies[(mux->first_reply + mux->n_replies) % VSOCK_REPLIES_MAX];
+
+	mux->owed--;
+	mux->n_replies++;
+	*reply = (struct reply){.host_port = host_port, .guest_port = guest_port, .len = len};
+	memcpy(reply->payload, payload, len);
+	if (!mux->full)
+		loop_defer(mux->loop, &mux->task);
+}
+
+size_t vsock_mux_replies(const struct vsock_mux *mux)
+{
+	return mux->n_replies;
+}
+
+void vsock_mux_want_datagrams(struct vsock_mux *mux)
+{
+	mux->datagrams = true;
+	if (!mux->full)
+		loop_defer(mux->loop, &mux->task);
+}
+
 /* ---- life ---- */
 
-void vsock_mux_reset(struct vsock_mux *mux)
+static void reset(struct vsock_mux *mux, bool had_guest)
 {
 	struct vsock_conn *conn;
 
 	while ((conn = TAILQ_FIRST(&mux->all)))
 		vsock_conn_free(conn);
+	mux->owed = mux->n_replies = 0;
+	if (had_guest && mux->events.gone)
+		mux->events.gone(mux->events.arg);
 	loop_cancel(mux->loop, &mux->task);
-	mux->full = mux->data_full = false;
+	mux->full = mux->data_full = mux->datagrams = mux->refused = false;
+}
+
+void vsock_mux_reset(struct vsock_mux *mux)
+{
+	reset(mux, mux->ops != NULL);
+}
+
+void vsock_mux_shutdown(struct vsock_mux *mux)
+{
+	struct vsock_conn *conn, *next;
+
+	for (conn = TAILQ_FIRST(&mux->all); conn; conn = next) {
+		next = TAILQ_NEXT(conn, all);
+		vsock_conn_kill(conn);
+	}
+	while (mux->ops && next_turn(mux))
+		;
 }
 
 void vsock_mux_attach(
 	struct vsock_mux *mux, const struct vsock_transport_ops *ops, void *arg, uint64_t guest_cid)
 {
+	bool had_guest = mux->ops != NULL;
+
 	mux->ops = NULL;
-	vsock_mux_reset(mux);
+	reset(mux, had_guest);
 	mux->ops = ops;
 	mux->transport = arg;
 	mux->guest_cid = guest_cid;
@@ -485,7 +601,10 @@ struct vsock_mux *vsock_mux_new(
 	if (!mux)
 		return NULL;
 	mux->buckets = calloc(BUCKETS_FIRST, sizeof(struct vsock_conn *));
-	if (!mux->buckets) {
+	mux->replies = calloc(VSOCK_REPLIES_MAX, sizeof(*mux->replies)); /* untouched: no memory */
+	if (!mux->buckets || !mux->replies) {
+		free(mux->buckets);
+		free(mux->replies);
 		free(mux);
 		return NULL;
 	}
@@ -510,6 +629,7 @@ void vsock_mux_free(struct vsock_mux *mux)
 	vsock_notes_close(&mux->notes);
 	vsock_mux_attach(mux, NULL, NULL, 0);
 	free(mux->buckets);
+	free(mux->replies);
 	free(mux);
 }
 

@@ -5,16 +5,20 @@
  * transport's.
  *
  * A packet that belongs to no connection, or is none, is answered by RST (never an RST itself, nor
- * one whose source is not the guest's own CID, nor a datagram) and counted. Datagrams go to whoever
- * takes them (TSI), who is not told of any that is no RW. Such an RST goes out
+ * one whose source is not the guest's own CID, nor a datagram) and counted. Such an RST goes out
  * at once. All else that is to be sent is a flag of its connection, which then waits in one of two
  * queues, control ahead of data; so what is owed is bounded by the number of connections.
+ *
+ * Datagrams go to whoever takes them (TSI), who is not told of any that is no RW. Its replies are
+ * never dropped: for each room is kept from the request on, and they go out ahead of all else. Its
+ * other datagrams have a turn of their own, as often as the connections' data have together.
  *
  * The pairs of ports lie in the flow memory, too (notes.h). A predecessor's are reset towards the
  * guest as soon as there is one, each in a turn of the connections' own.
  *
- * Bounds: 10,000 connections; 64 MiB that hosts have not taken yet, beyond which no packet is
- * taken from the guest. Runs on the worker's loop; nothing here blocks.
+ * Bounds: 10,000 connections; 64 MiB that hosts have not taken yet, 1,024 replies that are due or
+ * wait for room, beyond either of which no packet is taken from the guest. Runs on the worker's
+ * loop; nothing here blocks.
  */
 #ifndef DATAPLANE_VSOCK_MUX_H
 #define DATAPLANE_VSOCK_MUX_H
@@ -26,6 +30,8 @@
 
 #define VSOCK_CONNS_MAX 10000u
 #define VSOCK_SPILL_MAX (64u << 20)
+#define VSOCK_REPLIES_MAX 1024u
+#define VSOCK_REPLY_MAX 136u             /* payload bytes of a reply */
 #define VSOCK_HOST_PORT_FIRST (1u << 30) /* of connections that the host opens */
 
 struct flow_memory;
@@ -41,6 +47,10 @@ struct vsock_mux_events {
 	/* A datagram of the guest's to the host; op is RW. May be NULL. */
 	void (*datagram)(void *arg, const struct vsock_packet *packet, const struct iovec *payload,
 		unsigned pieces);
+	/* The turn that vsock_mux_want_datagrams() asked for. May be NULL where nobody asks. */
+	enum vsock_turn (*send)(void *arg);
+	/* The guest has gone, its connections before, and replies are not due any more. May be NULL. */
+	void (*gone)(void *arg);
 };
 
 struct vsock_mux *vsock_mux_new(
@@ -56,6 +66,8 @@ void vsock_mux_set_memory(struct vsock_mux *mux, struct flow_memory *memory, boo
 void vsock_mux_forget(struct vsock_mux *mux);
 /* Another guest may come next: every connection ends, the host's sides abruptly. */
 void vsock_mux_reset(struct vsock_mux *mux);
+/* Every connection is reset on both sides, the guest told of as many as there is room for now. */
+void vsock_mux_shutdown(struct vsock_mux *mux);
 
 /* Whether a packet may be handed in; after a no, ops->resume() comes. */
 bool vsock_mux_ready(struct vsock_mux *mux);
@@ -76,7 +88,18 @@ int vsock_mux_connect(struct vsock_mux *mux, uint32_t guest_port, const struct v
 
 size_t vsock_mux_count(const struct vsock_mux *mux);
 
-/* ---- for connection.c ---- */
+/* ---- datagrams ---- */
+
+/* A reply will be due: keeps room for it. False at the bound, where no packet should come from. */
+bool vsock_mux_owe(struct vsock_mux *mux);
+/* One for each that was owed; len ≤ VSOCK_REPLY_MAX. */
+void vsock_mux_reply(struct vsock_mux *mux, uint32_t host_port, uint32_t guest_port,
+	const void *payload, uint32_t len);
+size_t vsock_mux_replies(const struct vsock_mux *mux); /* that wait for room */
+/* There are datagrams to be sent, by vsock_mux_reserve() and vsock_mux_commit(). */
+void vsock_mux_want_datagrams(struct vsock_mux *mux);
+
+/* ---- for connection.c, and in a datagrams' turn ---- */
 
 struct loop *vsock_mux_loop(struct vsock_mux *mux);
 struct counters *vsock_mux_counters(struct vsock_mux *mux);

@@ -12,7 +12,7 @@ void vsock_notes_open(struct vsock_notes *n, struct flow_memory *memory, bool or
 {
 	struct flow_memory_pair pair;
 
-	*n = (struct vsock_notes){0};
+	vsock_notes_close(n);
 	n->free = calloc(SLOTS, sizeof(*n->free));
 	n->orphans = calloc(SLOTS, sizeof(*n->orphans));
 	if (!memory || !n->free || !n->orphans) {

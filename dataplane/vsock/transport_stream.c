@@ -422,15 +422,25 @@ static int start_listener(struct vsock_stream *s, int fd)
 	return 0;
 }
 
-static void detach(struct vsock_stream *s)
+int vsock_stream_listener_fd(const struct vsock_stream *s)
 {
-	if (s->fd >= 0)
-		lost(s, "detached");
+	return s->listener;
+}
+
+void vsock_stream_stop_listening(struct vsock_stream *s)
+{
 	timer_disarm(loop_wheel(s->loop), &s->accept_timer);
 	free_event(&s->acceptable);
 	if (s->listener >= 0)
 		close(s->listener);
 	s->listener = -1;
+}
+
+static void detach(struct vsock_stream *s)
+{
+	if (s->fd >= 0)
+		lost(s, "detached");
+	vsock_stream_stop_listening(s);
 }
 
 int vsock_stream_attach(struct vsock_stream *s, int fd, bool listener, uint64_t guest_cid)

@@ -30,5 +30,7 @@ void vsock_stream_free(struct vsock_stream *stream); /* NULL is ignored */
  * not a stream socket). */
 int vsock_stream_attach(struct vsock_stream *stream, int fd, bool listener, uint64_t guest_cid);
 bool vsock_stream_is_up(const struct vsock_stream *stream);
+int vsock_stream_listener_fd(const struct vsock_stream *stream); /* still the stream's; or -1 */
+void vsock_stream_stop_listening(struct vsock_stream *stream);   /* a VMM that is here stays */
 
 #endif

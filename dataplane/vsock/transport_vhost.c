@@ -13,11 +13,11 @@
 
 enum { QUEUE_RX, QUEUE_TX, QUEUE_EVENT, QUEUES };
 
-#define TX_PACKETS 64          /* a turn */
-#define TX_BYTES (256u << 10)  /* likewise */
-#define RESERVED_MAX 20        /* chains; 64 KiB in Linux's of 4,052 bytes and more */
-#define KEPT_MAX 8             /* chains that data leaves */
-#define TRIES 8                /* chains that are of no use, in a row */
+#define TX_PACKETS 64         /* a turn */
+#define TX_BYTES (256u << 10) /* likewise */
+#define RESERVED_MAX 20       /* chains; 64 KiB in Linux's of 4,052 bytes and more */
+#define KEPT_MAX 8            /* chains that data leaves */
+#define TRIES 8               /* chains that are of no use, in a row */
 #define LATE_MAX VIRTQ_SIZE_MAX
 
 /* A chain of the rx ring that was taken for data. */
@@ -179,8 +179,8 @@ static bool vhost_send(void *arg, const struct vsock_packet *packet, const void 
 }
 
 /* Where the chain's payload goes; 0: it does not fit behind the pieces that there are. */
-static unsigned payload_pieces(
-	const struct virtq_chain *chain, size_t max, struct iovec *iov, unsigned room, uint32_t *len)
+static unsigned payload_pieces(const struct virtq_chain *chain, size_t max, struct iovec *iov,
+	unsigned room, uint32_t *len)
 {
 	const struct iovec *from = chain->iov + chain->out_count;
 	size_t skip = VSOCK_HLEN;
@@ -437,7 +437,8 @@ static bool goes_on(const struct mark *mark, const struct virtq *ring)
 		ring->next_avail == mark->next_avail && ring->next_used == mark->next_avail;
 }
 
-static bool guest_goes_on(const struct vsock_vhost *v, const struct virtq *rx, const struct virtq *tx)
+static bool guest_goes_on(
+	const struct vsock_vhost *v, const struct virtq *rx, const struct virtq *tx)
 {
 	return v->attached && goes_on(&v->mark[QUEUE_RX], rx) && goes_on(&v->mark[QUEUE_TX], tx) &&
 		(rx->next_avail || tx->next_avail);
@@ -599,6 +600,16 @@ int vsock_vhost_attach(struct vsock_vhost *v, int fd, bool listener, uint64_t gu
 {
 	v->guest_cid = guest_cid;
 	return vhost_user_attach(v->server, fd, listener);
+}
+
+int vsock_vhost_listener_fd(const struct vsock_vhost *v)
+{
+	return vhost_user_listener_fd(v->server);
+}
+
+void vsock_vhost_stop_listening(struct vsock_vhost *v)
+{
+	vhost_user_stop_listening(v->server);
 }
 
 bool vsock_vhost_is_up(const struct vsock_vhost *v)

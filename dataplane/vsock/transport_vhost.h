@@ -58,6 +58,8 @@ void vsock_vhost_free(struct vsock_vhost *vhost); /* NULL is ignored */
  * not a stream socket). */
 int vsock_vhost_attach(struct vsock_vhost *vhost, int fd, bool listener, uint64_t guest_cid);
 bool vsock_vhost_is_up(const struct vsock_vhost *vhost);
+int vsock_vhost_listener_fd(const struct vsock_vhost *vhost); /* still the vhost's; or -1 */
+void vsock_vhost_stop_listening(struct vsock_vhost *vhost);   /* a VMM that is here stays */
 
 /* As vhost_user_session() and vhost_user_resume(); before the latter, vsock_vhost_attach() of the
  * listener, or of none. */

@@ -32,7 +32,6 @@
 #define TSI_STREAM_PORT 620u
 #define TSI_LISTENERS_MAX 256u
 #define TSI_PROXIES_MAX 4096u
-#define TSI_ACCEPTING_MAX 256u /* clients that the guest has not answered yet */
 
 /* ms */
 #define TSI_CONNECT_MS 10000 /* then -ETIMEDOUT */
@@ -86,7 +85,8 @@ struct tsi *tsi_new(const struct tsi_parts *parts, const struct tsi_events *even
 void tsi_free(struct tsi
 		*tsi); /* after the mux, whose connections tell it of their end; NULL is ignored */
 
-/* Another guest may come next: every listener and proxy goes, and netctld is told. */
+/* Another guest may come next: every listener and proxy goes, and netctld is told. The mux has been
+ * reset before (vsock_mux_events.gone is the place), so nobody waits for replies. */
 void tsi_reset(struct tsi *tsi);
 /* A new policy is in force: ends what it forbids. */
 void tsi_recheck(struct tsi *tsi);

@@ -23,7 +23,7 @@ static struct counters counters;
 static struct net net;
 static struct egress *egress;
 static struct dns *dns;
-static const struct dns_from from = {{{{[15] = 1}}, 4242}, {{{[15] = 2}}, 53}, 0};
+static const struct dns_from asker = {{{{[15] = 1}}, 4242}, {{{[15] = 2}}, 53}, 0};
 
 /* ---- a stub upstream ---- */
 
@@ -207,9 +207,9 @@ static size_t names_told;
 static void on_answer(void *arg, const struct dns_from *to, const uint8_t *msg, size_t len)
 {
 	(void)arg;
-	ck_assert(endpoint_eq(&to->guest, &from.guest));
-	ck_assert(endpoint_eq(&to->asked, &from.asked));
-	ck_assert_uint_eq(to->proxy, from.proxy);
+	ck_assert(endpoint_eq(&to->guest, &asker.guest));
+	ck_assert(endpoint_eq(&to->asked, &asker.asked));
+	ck_assert_uint_eq(to->proxy, asker.proxy);
 	memcpy(got, msg, len);
 	got_len = len;
 	if (++answers == wanted)
@@ -244,7 +244,7 @@ static void query(uint16_t id, const char *name)
 	uint8_t buf[512];
 	size_t len = make_query(buf, id, name);
 
-	dns_udp_query(dns, &from, buf, len);
+	dns_udp_query(dns, &asker, buf, len);
 }
 
 static void time_over(struct timer *timer)
@@ -438,7 +438,7 @@ START_TEST(long_answers_are_cut_for_udp)
 
 	stubs[0].mode = LONG;
 	use(1);
-	dns_udp_query(dns, &from, buf, len);
+	dns_udp_query(dns, &asker, buf, len);
 	run_for(1, 1000);
 	expect_answer(7, DNS_NOERROR, 0);
 	ck_assert(load_be16(got + 2) & DNS_TC);
@@ -447,7 +447,7 @@ START_TEST(long_answers_are_cut_for_udp)
 	store_be16(buf + 10, 1);
 	store_be16(buf + len + 1, DNS_OPT);
 	store_be16(buf + len + 3, 4096);
-	dns_udp_query(dns, &from, buf, len + 11);
+	dns_udp_query(dns, &asker, buf, len + 11);
 	run_for(2, 1000);
 	expect_answer(7, DNS_NOERROR, 100);
 	ck_assert(!(load_be16(got + 2) & DNS_TC));
@@ -472,15 +472,15 @@ START_TEST(nonsense_is_answered_or_dropped)
 	size_t len = make_query(buf, 7, "www.example.org");
 
 	use(1);
-	dns_udp_query(dns, &from, buf, 11);
+	dns_udp_query(dns, &asker, buf, 11);
 	ck_assert_uint_eq(answers, 0);
-	dns_udp_query(dns, &from, buf, len - 1);
+	dns_udp_query(dns, &asker, buf, len - 1);
 	expect_answer(7, DNS_FORMERR, 0);
 	store_be16(buf + 2, 5 << 11);
-	dns_udp_query(dns, &from, buf, len);
+	dns_udp_query(dns, &asker, buf, len);
 	expect_answer(7, DNS_REFUSED, 0);
 	store_be16(buf + 2, DNS_QR);
-	dns_udp_query(dns, &from, buf, len);
+	dns_udp_query(dns, &asker, buf, len);
 	ck_assert_uint_eq(answers, 2);
 	ck_assert_uint_eq(counters.value[COUNTER_DNS_MALFORMED], 4);
 	ck_assert_uint_eq(stubs[0].asked, 0);

@@ -235,7 +235,7 @@ static void assert_broken(void)
 	ck_assert_int_eq(virtq_pop(&q, &chain), -EPROTO);
 	virtq_push(&q, 0, 0);
 	ck_assert(!virtq_publish(&q));
-	ck_assert(!virtq_kicks(&q, true));
+	ck_assert(!virtq_await(&q, 0));
 	ck_assert_uint_eq(driver.used->idx, used);
 }
 
@@ -320,7 +320,7 @@ START_TEST(a_chain_put_back_is_the_next)
 	driver_offer(&driver, 0);
 	driver_offer(&driver, 1);
 	ck_assert_int_eq(virtq_pop(&q, &chain), 1);
-	virtq_unpop(&q);
+	virtq_unpop(&q, 1);
 	ck_assert_int_eq(virtq_pop(&q, &chain), 1);
 	ck_assert_uint_eq(chain.head, 0);
 	ck_assert_int_eq(virtq_pop(&q, &chain), 1);
@@ -371,12 +371,12 @@ END_TEST
 
 START_TEST(kicks_are_asked_for_by_flag)
 {
-	virtq_kicks(&q, false);
+	virtq_no_kicks(&q);
 	ck_assert_uint_eq(driver.used->flags, VIRTQ_USED_NO_NOTIFY);
-	ck_assert(!virtq_kicks(&q, true));
+	ck_assert(!virtq_await(&q, 0));
 	ck_assert_uint_eq(driver.used->flags, 0);
 	driver_offer(&driver, 0);
-	ck_assert(virtq_kicks(&q, true));
+	ck_assert(virtq_await(&q, 0));
 }
 END_TEST
 
@@ -385,11 +385,11 @@ START_TEST(kicks_are_asked_for_by_event_index)
 	start(SIZE, EVENT_IDX);
 	driver.desc[0] = (struct virtq_desc){DATA_AT, 1, 0, 0};
 	driver_offer(&driver, 0);
-	ck_assert(virtq_kicks(&q, true));
+	ck_assert(virtq_await(&q, 0));
 	ck_assert_int_eq(virtq_pop(&q, &chain), 1);
-	virtq_kicks(&q, false);
+	virtq_no_kicks(&q);
 	ck_assert_uint_eq(driver_avail_event(&driver), 0);
-	ck_assert(!virtq_kicks(&q, true));
+	ck_assert(!virtq_await(&q, 0));
 	ck_assert_uint_eq(driver_avail_event(&driver), 1);
 }
 END_TEST
@@ -417,7 +417,7 @@ START_TEST(a_ring_whose_memory_is_cut_short_breaks_or_is_empty)
 	driver_offer(&driver, 0);
 	ck_assert_int_eq(ftruncate(guest.fd, 0), 0);
 	ck_assert_int_eq(virtq_pop(&q, &chain), 0);
-	virtq_kicks(&q, true);
+	virtq_await(&q, 0);
 	ck_assert(guest_memory_faulted(&memory));
 }
 END_TEST

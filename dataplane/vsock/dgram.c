@@ -1,0 +1,536 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * TSI's datagram sockets. See tsi.c.
+ *
+ *	guest                                   here                            host
+ *	CONNECT to A            ──────►  the peer; asked of the policy
+ *	RW to svm_port          ──────►                                ──────►  to the peer
+ *	SENDTO_ADDR A           ──────►  where the next payloads go
+ *	SENDTO_DATA             ──────►                                ──────►  to A
+ *	RW from svm_port        ◄──────  from whom it has sent to      ◄──────  from anyone
+ *
+ * A guest's socket has one host socket for each family that it sends to (of an AF_INET socket that
+ * is one), unconnected and on one port for all destinations, so that NAT and servers see one source
+ * and STUN works. Each new destination is asked of the policy and then remembered with up to 255
+ * others, and only from those something is delivered, since the wire has no source address and
+ * the guest's kernel reports the last one it sent to. CONNECT forgets the others, as it does on
+ * Linux.
+ *
+ * Nothing is queued here. What the guest sends goes out at once, from its own memory, or is lost, as
+ * datagrams are. What comes waits in the host socket until the transport has room for it; one that
+ * does not fit the guest's receive buffer is dropped whole. Answers of our own DNS wait within
+ * bounds, since there is no socket for them to wait in.
+ *
+ * After 60 s of silence (10 s where it was used for DNS alone) the host socket goes, with whom may
+ * answer; the guest's socket stays, with its peer.
+ */
+#include "dataplane/vsock/tsi_internal.h"
+
+#include "common/os.h"
+#include "dataplane/stack/dns_message.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define IDLE_MS 60000
+#define IDLE_DNS_MS 10000
+#define SLICE_BYTES (64u << 10) /* a turn of a socket */
+#define SLICE_DATAGRAMS 64
+#define MANY_SOCKETS 1024
+#define PEERS_FEW 32
+
+/* A host socket. */
+struct end {
+	struct tsi_dgram *dgram;
+	int fd;                /* -1: none */
+	struct event readable; /* edge-triggered */
+	bool ready;            /* may have something */
+};
+
+struct tsi_dgram {
+	TAILQ_ENTRY(tsi_dgram) ready;
+	bool queued; /* in tsi->ready */
+	bool dns_only;
+	bool addressed;     /* `to` is */
+	struct endpoint to; /* of SENDTO_ADDR, as the guest said */
+	struct tsi_sock *sock;
+	struct end ends[2];     /* IPv4, IPv6 */
+	struct udp_peers peers; /* as the host names them */
+	struct timer idle;
+	uint64_t used; /* ms */
+};
+
+/* An answer of our DNS. */
+struct tsi_answer {
+	TAILQ_ENTRY(tsi_answer) entry;
+	uint32_t svm_port;
+	uint32_t len;
+	uint8_t msg[];
+};
+
+static struct timer_wheel *wheel(const struct tsi *tsi)
+{
+	return loop_wheel(tsi->parts.loop);
+}
+
+static void count(const struct tsi *tsi, enum counter id)
+{
+	counter_inc(tsi->parts.counters, id);
+}
+
+/* ---- life ---- */
+
+static void end_close(struct end *end)
+{
+	if (end->fd < 0)
+		return;
+	event_del(&end->readable);
+	close(end->fd);
+	end->fd = -1;
+	end->ready = false;
+}
+
+static void go_quiet(struct tsi_dgram *dgram)
+{
+	struct tsi *tsi = dgram->sock->tsi;
+
+	if (dgram->queued)
+		TAILQ_REMOVE(&tsi->ready, dgram, ready);
+	timer_disarm(wheel(tsi), &dgram->idle);
+	end_close(&dgram->ends[0]);
+	end_close(&dgram->ends[1]);
+	udp_peers_clear(&dgram->peers);
+	dgram->sock->dgram = NULL;
+	free(dgram);
+}
+
+void tsi_dgram_remove(struct tsi_sock *sock)
+{
+	if (sock->dgram)
+		go_quiet(sock->dgram);
+}
+
+static void on_idle(struct timer *timer)
+{
+	struct tsi_dgram *dgram =
+		(struct tsi_dgram *)((char *)timer - offsetof(struct tsi_dgram, idle));
+	struct tsi *tsi = dgram->sock->tsi;
+	uint64_t quiet = loop_now(tsi->parts.loop) - dgram->used;
+	uint64_t limit = dgram->dns_only ? IDLE_DNS_MS : IDLE_MS;
+
+	if (quiet >= limit)
+		go_quiet(dgram);
+	else
+		timer_arm(wheel(tsi), timer, limit - quiet);
+}
+
+/* What the socket uses while it is used; NULL without memory. */
+static struct tsi_dgram *in_use(struct tsi_sock *sock)
+{
+	struct tsi_dgram *dgram = sock->dgram;
+
+	if (!dgram) {
+		dgram = calloc(1, sizeof(*dgram));
+		if (!dgram)
+			return NULL;
+		dgram->sock = sock;
+		dgram->ends[0] = dgram->ends[1] = (struct end){.dgram = dgram, .fd = -1};
+		dgram->dns_only = true;
+		dgram->idle.fire = on_idle;
+		timer_arm(wheel(sock->tsi), &dgram->idle, IDLE_DNS_MS);
+		sock->dgram = dgram;
+	}
+	dgram->used = loop_now(sock->tsi->parts.loop);
+	return dgram;
+}
+
+/* ---- to the host ---- */
+
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+	struct end *end = arg;
+	struct tsi_dgram *dgram = end->dgram;
+	struct tsi *tsi = dgram->sock->tsi;
+
+	(void)fd;
+	(void)what;
+	end->ready = true;
+	if (!dgram->queued)
+		TAILQ_INSERT_TAIL(&tsi->ready, dgram, ready);
+	dgram->queued = true;
+	vsock_mux_want_datagrams(tsi->parts.mux);
+}
+
+/* The host socket for a destination, which is the guest's first of its family; 0 or -errno. */
+static int end_open(struct tsi_dgram *dgram, struct end *end, int family)
+{
+	struct tsi *tsi = dgram->sock->tsi;
+	int fd = egress_udp_open(tsi->parts.egress, family, 0);
+
+	if (fd < 0)
+		return fd;
+	event_assign(&end->readable, loop_base(tsi->parts.loop), fd, EV_READ | EV_ET | EV_PERSIST,
+		on_readable, end);
+	event_priority_set(&end->readable, LOOP_DATA);
+	if (event_add(&end->readable, NULL) < 0) {
+		close(fd);
+		return -ENOMEM;
+	}
+	end->fd = fd;
+	return 0;
+}
+
+static struct end *end_for(struct tsi_dgram *dgram, const struct endpoint *host)
+{
+	return &dgram->ends[!addr_is_v4(&host->addr)];
+}
+
+/* Many peers for a few sockets or a few for many: a guest must not make both. */
+static size_t peers_max(const struct tsi *tsi)
+{
+	return tsi->n_dgrams > MANY_SOCKETS ? PEERS_FEW : UDP_PEERS_MAX;
+}
+
+/* Where the host finds dst, asked of the policy where that is new, and its socket open. */
+static int admit(struct tsi_dgram *dgram, const struct endpoint *dst, struct endpoint *host)
+{
+	struct tsi *tsi = dgram->sock->tsi;
+	struct endpoint out = tsi_outside(tsi, dst);
+	struct end *end;
+	int err;
+
+	*host = egress_to_host(tsi->parts.egress, &out);
+	if (udp_peers_find(&dgram->peers, host))
+		return 0;
+	if (addr_eq(&dst->addr, &tsi->parts.net->guest))
+		return -ECONNREFUSED;
+	err = egress_udp_permit(tsi->parts.egress, &out, host);
+	if (err < 0)
+		return tsi_refusal(tsi, dst, err);
+	end = end_for(dgram, host);
+	if (end->fd < 0)
+		err = end_open(dgram, end, addr_family(&host->addr));
+	if (err == 0)
+		err = udp_peers_add(&dgram->peers, host, peers_max(tsi));
+	if (dst->port != DNS_PORT)
+		dgram->dns_only = false;
+	return err;
+}
+
+static void send_out(struct tsi_dgram *dgram, const struct endpoint *dst,
+	const struct iovec *payload, unsigned pieces, uint32_t len)
+{
+	struct tsi *tsi = dgram->sock->tsi;
+	struct sockaddr_storage ss;
+	struct endpoint host;
+	/* sendmsg(2) only reads the list. */
+	struct msghdr msg = {.msg_name = &ss,
+		.msg_iov = (struct iovec *)(uintptr_t)payload,
+		.msg_iovlen = pieces};
+
+	if (admit(dgram, dst, &host) < 0) {
+		count(tsi, COUNTER_TSI_DROPPED);
+		return;
+	}
+	msg.msg_namelen = endpoint_to_sockaddr(&host, &ss);
+	if (os_sendmsg(end_for(dgram, &host)->fd, &msg, 0) < 0) {
+		count(tsi, COUNTER_TSI_SEND_ERRORS);
+		return;
+	}
+	count(tsi, COUNTER_TSI_TX_DATAGRAMS);
+	counter_add(tsi->parts.counters, COUNTER_TSI_TX_BYTES, len);
+}
+
+/* The asker's address is the socket's number: no other asks from there. */
+static void ask_dns(struct tsi_sock *sock, const struct endpoint *dst, const struct iovec *payload,
+	unsigned pieces, uint32_t len)
+{
+	struct dns_from from = {.guest.port = 1,
+		.asked = *dst,
+		.proxy = (uint64_t)sock->serial << 32 | sock->svm_port};
+	uint8_t query[DNS_QUERY_MAX + 1];
+	size_t at = 0;
+
+	if (len > sizeof(query))
+		len = sizeof(query); /* too long as it is */
+	for (unsigned i = 0; i < pieces && at < len; i++) {
+		size_t n = payload[i].iov_len < len - at ? payload[i].iov_len : len - at;
+
+		memcpy(query + at, payload[i].iov_base, n);
+		at += n;
+	}
+	memcpy(from.guest.addr.b, &sock->serial, sizeof(sock->serial));
+	dns_udp_query(sock->tsi->parts.dns, &from, query, at);
+}
+
+void tsi_dgram_payload(struct tsi_sock *sock, bool addressed, const struct iovec *payload,
+	unsigned pieces, uint32_t len)
+{
+	struct tsi_dgram *dgram = in_use(sock);
+	const struct endpoint *dst = sock->has_peer ? &sock->peer : NULL;
+
+	if (dgram && addressed && dgram->addressed)
+		dst = &dgram->to;
+	if (!dgram || !dst)
+		count(sock->tsi, COUNTER_TSI_DROPPED);
+	else if (tsi_is_dns(sock->tsi, dst))
+		ask_dns(sock, dst, payload, pieces, len);
+	else
+		send_out(dgram, dst, payload, pieces, len);
+}
+
+void tsi_dgram_address(struct tsi_sock *sock, const struct endpoint *dst)
+{
+	struct tsi_dgram *dgram = in_use(sock);
+
+	if (!dgram)
+		return;
+	dgram->addressed = dst != NULL;
+	if (dst)
+		dgram->to = *dst;
+}
+
+int tsi_dgram_connect(struct tsi_sock *sock, const struct endpoint *dst)
+{
+	struct tsi *tsi = sock->tsi;
+	struct tsi_dgram *dgram = in_use(sock);
+	struct endpoint host;
+	int err = 0;
+
+	if (!dgram)
+		return -ENOMEM;
+	if (!tsi_is_dns(tsi, dst))
+		err = admit(dgram, dst, &host);
+	if (err < 0)
+		return err;
+	udp_peers_clear(&dgram->peers);
+	if (!tsi_is_dns(tsi, dst))
+		err = udp_peers_add(&dgram->peers, &host, 1);
+	if (err < 0)
+		return err;
+	sock->has_peer = true;
+	sock->peer = *dst;
+	tsi_changed(tsi);
+	count(tsi, COUNTER_TSI_CONNECTS);
+	return 0;
+}
+
+/* ---- to the guest ---- */
+
+enum sent { SENT, NO_ROOM };
+
+static size_t room_of(const struct iovec *iov, int pieces)
+{
+	size_t room = 0;
+
+	for (int i = 0; i < pieces; i++)
+		room += iov[i].iov_len;
+	return room;
+}
+
+/* Into the reservation, or nowhere where that is too short. */
+static void fill(struct tsi *tsi, uint32_t svm_port, const struct iovec *iov, int pieces,
+	const uint8_t *data, uint32_t len)
+{
+	struct vsock_packet packet = {
+		.src_cid = VSOCK_CID_HOST,
+		.dst_cid = vsock_mux_guest_cid(tsi->parts.mux),
+		.src_port = svm_port,
+		.dst_port = svm_port,
+		.len = len,
+		.type = VSOCK_TYPE_DGRAM,
+		.op = VSOCK_OP_RW,
+	};
+
+	if (room_of(iov, pieces) < len) {
+		count(tsi, COUNTER_TSI_TOO_LONG);
+		return;
+	}
+	for (int i = 0; len; i++) {
+		uint32_t n = iov[i].iov_len < len ? (uint32_t)iov[i].iov_len : len;
+
+		memcpy(iov[i].iov_base, data, n);
+		data += n;
+		len -= n;
+	}
+	vsock_mux_commit(tsi->parts.mux, &packet, false);
+	count(tsi, COUNTER_TSI_RX_DATAGRAMS);
+	counter_add(tsi->parts.counters, COUNTER_TSI_RX_BYTES, packet.len);
+}
+
+/* One datagram of a host socket's: its bytes, 0 also for none to be delivered; or -errno. */
+static ssize_t receive(struct end *end, const struct iovec *iov, int pieces)
+{
+	struct tsi_dgram *dgram = end->dgram;
+	struct tsi *tsi = dgram->sock->tsi;
+	struct sockaddr_storage ss;
+	socklen_t ss_len = sizeof(ss);
+	struct endpoint src;
+	ssize_t n = recvfrom(
+		end->fd, tsi->buf, VSOCK_PAYLOAD_MAX, 0, (struct sockaddr *)&ss, &ss_len);
+
+	if (n < 0)
+		return errno == EAGAIN || errno == EWOULDBLOCK ? -EAGAIN : 0;
+	if (endpoint_from_sockaddr((struct sockaddr *)&ss, ss_len, &src) < 0 ||
+		!udp_peers_find(&dgram->peers, &src)) {
+		count(tsi, COUNTER_TSI_STRANGERS);
+		return 0;
+	}
+	dgram->used = loop_now(tsi->parts.loop);
+	fill(tsi, dgram->sock->svm_port, iov, pieces, tsi->buf, (uint32_t)n);
+	return n;
+}
+
+/* A slice of what a host socket has. */
+static enum sent drain(struct end *end)
+{
+	struct vsock_mux *mux = end->dgram->sock->tsi->parts.mux;
+	struct iovec iov[VSOCK_IOV_MAX];
+	size_t bytes = 0;
+
+	for (int i = 0; end->ready && i < SLICE_DATAGRAMS && bytes < SLICE_BYTES; i++) {
+		int pieces = vsock_mux_reserve(mux, VSOCK_PAYLOAD_MAX, iov);
+		ssize_t n;
+
+		if (!pieces)
+			return NO_ROOM;
+		n = receive(end, iov, pieces);
+		if (n < 0)
+			end->ready = false;
+		else
+			bytes += (size_t)n;
+	}
+	return SENT;
+}
+
+static enum sent send_answer(struct tsi *tsi, struct tsi_answer *answer)
+{
+	struct iovec iov[VSOCK_IOV_MAX];
+	int pieces = vsock_mux_reserve(tsi->parts.mux, answer->len, iov);
+
+	if (!pieces)
+		return NO_ROOM;
+	fill(tsi, answer->svm_port, iov, pieces, answer->msg, answer->len);
+	return SENT;
+}
+
+static void drop_answer(struct tsi *tsi, struct tsi_answer *answer)
+{
+	TAILQ_REMOVE(&tsi->answers, answer, entry);
+	tsi->n_answers--;
+	tsi->answer_bytes -= answer->len;
+	free(answer);
+}
+
+enum vsock_turn tsi_send(struct tsi *tsi)
+{
+	struct tsi_answer *answer = TAILQ_FIRST(&tsi->answers);
+	struct tsi_dgram *dgram = TAILQ_FIRST(&tsi->ready);
+
+	if (answer) {
+		if (send_answer(tsi, answer) == NO_ROOM)
+			return VSOCK_TURN_BLOCKED;
+		drop_answer(tsi, answer);
+	} else if (dgram) {
+		if (drain(&dgram->ends[0]) == NO_ROOM || drain(&dgram->ends[1]) == NO_ROOM)
+			return VSOCK_TURN_BLOCKED;
+		TAILQ_REMOVE(&tsi->ready, dgram, ready);
+		dgram->queued = dgram->ends[0].ready || dgram->ends[1].ready;
+		if (dgram->queued)
+			TAILQ_INSERT_TAIL(&tsi->ready, dgram, ready);
+	}
+	return TAILQ_EMPTY(&tsi->answers) && TAILQ_EMPTY(&tsi->ready) ? VSOCK_TURN_DONE
+								      : VSOCK_TURN_MORE;
+}
+
+void tsi_dns_answer(struct tsi *tsi, const struct dns_from *from, const uint8_t *msg, size_t len)
+{
+	const struct tsi_sock *sock = tsi_find(tsi, (uint32_t)from->proxy);
+	struct tsi_answer *answer;
+
+	if (!sock || sock->serial != from->proxy >> 32)
+		return; /* whoever asked has gone */
+	answer = tsi->answer_bytes + len <= TSI_ANSWERS_MAX ? malloc(sizeof(*answer) + len) : NULL;
+	if (!answer) {
+		count(tsi, COUNTER_TSI_DROPPED);
+		return;
+	}
+	answer->svm_port = sock->svm_port;
+	answer->len = (uint32_t)len;
+	memcpy(answer->msg, msg, len);
+	TAILQ_INSERT_TAIL(&tsi->answers, answer, entry);
+	tsi->n_answers++;
+	tsi->answer_bytes += len;
+	vsock_mux_want_datagrams(tsi->parts.mux);
+}
+
+/* ---- names ---- */
+
+/* The host's address towards the peer: that of a socket that is connected there. */
+static struct addr near_address(const struct tsi_sock *sock)
+{
+	struct tsi *tsi = sock->tsi;
+	struct endpoint out = tsi_outside(tsi, &sock->peer), near;
+	struct endpoint host = egress_to_host(tsi->parts.egress, &out);
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof(ss);
+	int fd = egress_dial(
+		tsi->parts.egress, EGRESS_OPERATOR, IP_PROTO_UDP, &host, NULL, NULL, NULL);
+
+	near = tsi_unspecified(sock->family);
+	if (fd < 0)
+		return near.addr;
+	if (getsockname(fd, (struct sockaddr *)&ss, &len) == 0)
+		endpoint_from_sockaddr((struct sockaddr *)&ss, len, &near);
+	close(fd);
+	return near.addr;
+}
+
+struct endpoint tsi_dgram_name(const struct tsi_sock *sock)
+{
+	struct endpoint name = tsi_unspecified(sock->family);
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof(ss);
+
+	for (int i = 0; sock->dgram && i < 2; i++) {
+		struct endpoint bound;
+		int fd = sock->dgram->ends[i].fd;
+
+		if (fd >= 0 && getsockname(fd, (struct sockaddr *)&ss, &len) == 0 &&
+			endpoint_from_sockaddr((struct sockaddr *)&ss, len, &bound) == 0)
+			name.port = bound.port;
+	}
+	if (sock->has_peer)
+		name.addr = tsi_is_dns(sock->tsi, &sock->peer) ? sock->tsi->parts.net->guest
+							       : near_address(sock);
+	return name;
+}
+
+/* ---- all of them ---- */
+
+static bool still_allowed(void *arg, const struct endpoint *host)
+{
+	const struct tsi *tsi = arg;
+	struct endpoint dst = egress_from_host(tsi->parts.egress, host);
+
+	return egress_check(tsi->parts.egress, IP_PROTO_UDP, &dst, NULL);
+}
+
+void tsi_dgram_recheck(struct tsi_sock *sock)
+{
+	if (!sock->dgram)
+		return;
+	udp_peers_filter(&sock->dgram->peers, still_allowed, sock->tsi);
+	if (!sock->dgram->peers.count)
+		go_quiet(sock->dgram);
+}
+
+void tsi_dgram_reset(struct tsi *tsi)
+{
+	struct tsi_answer *answer;
+
+	while ((answer = TAILQ_FIRST(&tsi->answers)))
+		drop_answer(tsi, answer);
+}
