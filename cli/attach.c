@@ -186,6 +186,15 @@ bool attach_unlink_stale(const char *path, int type)
 	return fd == -ECONNREFUSED && unlink(path) == 0;
 }
 
+void attach_remove_socket(const char *path, int type)
+{
+	for (int i = 0; *path && access(path, F_OK) == 0 && i < 10; i++) {
+		if (attach_unlink_stale(path, type))
+			return;
+		poll(NULL, 0, 20);
+	}
+}
+
 int attach_bind(struct cli *cli, int type, const char *path)
 {
 	struct stat st;

@@ -31,5 +31,8 @@ int attach_bind(struct cli *cli, int type, const char *path);
 
 /* Removes a socket file of ours that nobody serves. Returns whether it was one. */
 bool attach_unlink_stale(const char *path, int type);
+/* The same for one that was handed over ("" for none): the worker lets go of it a moment after the
+ * daemon's answer, and netctld may not be able to remove it. */
+void attach_remove_socket(const char *path, int type);
 
 #endif

@@ -6,6 +6,8 @@ static const struct noun *const nouns[] = {
 	&noun_run,
 	&noun_vm,
 	&noun_forward,
+	&noun_vsock,
+	&noun_listener,
 	&noun_policy,
 	&noun_hosts,
 	&noun_env,

@@ -7,6 +7,8 @@
 
 extern const struct noun noun_vm;
 extern const struct noun noun_forward;
+extern const struct noun noun_vsock;
+extern const struct noun noun_listener;
 extern const struct noun noun_policy;
 extern const struct noun noun_hosts;
 extern const struct noun noun_env;

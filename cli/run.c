@@ -13,6 +13,8 @@ static const struct option options[] = {
 	OPTION_POLICY,
 	OPTION_HOST_ACCESS,
 	OPTION_FORWARD,
+	OPTION_VSOCK,
+	OPTION_CID,
 	{OPT_MAP_ROOT, 0, "map-root", NULL,
 		"COMMAND is root, with capabilities, in a user namespace"},
 	{0},
@@ -26,6 +28,8 @@ static int take_args(struct run *run, const struct args *args)
 	for (size_t i = 0; i < args->n_given && !status; i++) {
 		if (args->given[i].id == OPT_MAP_ROOT)
 			run->map_root = true;
+		else if (args->given[i].id == OPT_VSOCK || args->given[i].id == OPT_CID)
+			status = vsock_option_take(run->cli, &run->vsock, &args->given[i]);
 		else
 			status = vm_body_option(
 				run->cli, run->body, &run->forwards, &args->given[i]);
@@ -37,6 +41,8 @@ static int take_args(struct run *run, const struct args *args)
 		doc_put_int(doc_get(run->body, "link"), "mtu", RUN_DEFAULT_MTU);
 	if (json_object_array_length(run->forwards.items))
 		json_object_object_add(run->body, "forwards", json_object_get(run->forwards.items));
+	if (!status)
+		status = vsock_option_put(run->cli, &run->vsock, run->body);
 	return status;
 }
 
@@ -47,7 +53,9 @@ static int run_command(struct cli *cli, const struct args *args)
 
 	run.body = json_object_new_object();
 	forwards_init(&run.forwards);
+	vsock_option_init(&run.vsock);
 	status = take_args(&run, args) ? RUN_FAILURE : run_in_network(&run);
+	vsock_option_free(&run.vsock);
 	forwards_free(&run.forwards);
 	json_object_put(run.body);
 	return status;
@@ -57,6 +65,7 @@ static const char notes[] =
 	"COMMAND sees one interface, eth0, and a DNS server at the gateway. It keeps its user, groups\n"
 	"and directory and has no capability. A SPEC is\n"
 	"  [tcp:|udp:][BIND:]HOST[-HOST]:TARGET[/udp]  or  unix:PATH:TARGET\n"
+	"--vsock is for a COMMAND that is a VMM.\n"
 	"Without a running netctld a private one serves COMMAND and ends with it. The exit status is\n"
 	"COMMAND's, 128+n on signal n, 126 or 127 if it cannot be executed, 125 on failures of ours.\n";
 

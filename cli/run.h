@@ -8,6 +8,7 @@
 
 #include "cli/cli.h"
 #include "cli/vm_body.h"
+#include "cli/vsock_option.h"
 
 #include <json-c/json.h>
 
@@ -19,6 +20,7 @@ struct run {
 	char **command;           /* NULL-terminated */
 	struct json_object *body; /* the VM to be made, without its name */
 	struct forwards forwards; /* the handed ones are not in body */
+	struct vsock_option vsock;
 	bool map_root;
 };
 

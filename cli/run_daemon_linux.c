@@ -4,7 +4,7 @@
  *
  * It is a process of its own session that waits for the end of a pipe that only netctl holds.
  * Then it ends the private netctld, if it started one, and all that this left (the watch is their
- * subreaper), removes the private directory, and removes the sockets of handed forwards. When the
+ * subreaper), removes the private directory, and removes the sockets that were handed over. When the
  * watch itself is killed, its netctld gets SIGTERM.
  */
 #include "cli/run_linux.h"
@@ -100,20 +100,25 @@ static void end_daemon(pid_t daemon)
 	}
 }
 
-static void remove_sockets(struct json_object *handed)
+/* The daemon lets go of it a moment after the connection has closed. */
+static void remove_socket(const char *path)
 {
-	size_t n = json_object_array_length(handed);
-
-	for (size_t i = 0; i < n; i++) {
-		const char *path = doc_text(json_object_array_get_idx(handed, i), "listen.unix");
-
-		/* The daemon lets go of it a moment after the connection has closed. */
-		for (int try = 0; try < 50 && access(path, F_OK) == 0; try++) {
-			if (attach_unlink_stale(path, SOCK_STREAM))
-				break;
-			poll(NULL, 0, 20);
-		}
+	for (int try = 0; try < 50 && access(path, F_OK) == 0; try++) {
+		if (attach_unlink_stale(path, SOCK_STREAM))
+			break;
+		poll(NULL, 0, 20);
 	}
+}
+
+static void remove_sockets(const struct run *run)
+{
+	size_t n = json_object_array_length(run->forwards.handed);
+
+	for (size_t i = 0; i < n; i++)
+		remove_socket(doc_text(
+			json_object_array_get_idx(run->forwards.handed, i), "listen.unix"));
+	if (*run->vsock.bound)
+		remove_socket(run->vsock.bound);
 }
 
 static void execute_daemon(const char *program, const char *root)
@@ -171,7 +176,7 @@ static void detach(int *pipe, int *alive)
 }
 
 static void watch_main(
-	struct json_object *handed, const char *program, const char *root, int pipe, int alive)
+	const struct run *run, const char *program, const char *root, int pipe, int alive)
 {
 	struct pollfd pfd[2] = {{.events = POLLIN}, {.events = POLLIN}};
 	struct signalfd_siginfo info;
@@ -205,7 +210,7 @@ static void watch_main(
 	}
 	if (daemon)
 		end_daemon(daemon > 0 ? daemon : getpid());
-	remove_sockets(handed);
+	remove_sockets(run);
 	if (*root)
 		remove_tree(AT_FDCWD, root);
 	_exit(0);
@@ -323,7 +328,7 @@ int run_watch_start(struct run *run, bool daemon, struct run_watch *watch)
 	if (watch->pid == 0) {
 		close(down[1]);
 		close(alive[0]);
-		watch_main(run->forwards.handed, program, watch->root, down[0], alive[1]);
+		watch_main(run, program, watch->root, down[0], alive[1]);
 	}
 	close(down[0]);
 	close(alive[1]);

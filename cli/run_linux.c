@@ -104,6 +104,18 @@ static int take_net(const struct run *run, struct json_object *vm, struct run_ne
 	return 0;
 }
 
+/* Anew for each daemon: one that comes back has lost what its predecessor was given. */
+static int hand_vsock(struct session *s, const char *name)
+{
+	struct vsock_option *vsock = &s->run->vsock;
+	int status = vsock_option_open(s->run->cli, vsock, false);
+
+	if (!status)
+		status = vsock_option_hand(s->run->cli, vsock, s->sock, name);
+	vsock_option_free(vsock);
+	return status;
+}
+
 /* Gives the tap to the daemon, which makes the VM; the connection holds it. */
 static int make_vm(struct session *s, struct run_net *net)
 {
@@ -127,6 +139,8 @@ static int make_vm(struct session *s, struct run_net *net)
 		json_object_put(answer);
 	}
 	if (!err && forwards_hand(run->cli, &run->forwards, s->sock, name))
+		err = -1;
+	if (!err && hand_vsock(s, name))
 		err = -1;
 	if (err) {
 		close(s->sock);
@@ -354,7 +368,7 @@ int run_in_network(struct run *run)
 
 	if (daemon && run->cli->socket_told)
 		return RUN_FAILURE;
-	if ((daemon || json_object_array_length(run->forwards.handed)) &&
+	if ((daemon || json_object_array_length(run->forwards.handed) || *run->vsock.bound) &&
 		run_watch_start(run, daemon, &watch) < 0)
 		goto out;
 	make_name(name, sizeof(name));

@@ -88,7 +88,7 @@ static int parse_target(
 	}
 	if (!strncmp(text, "tsi:", 4)) {
 		out->target = SPEC_TSI_VM_PORT;
-		return one_port(spec, text + 4, 65535, to, err);
+		return one_port(spec, text + 4, UINT32_MAX - 1, to, err);
 	}
 	if (!strncmp(text, "tsi@", 4)) {
 		out->target = SPEC_TSI_BOUND;
@@ -127,8 +127,9 @@ static int check_ranges(const char *spec, const struct range *host, const struct
 	if (n_host > SPEC_MAX_ITEMS)
 		return fault(
 			err, "HOST", spec, "has %u ports; %d are the most", n_host, SPEC_MAX_ITEMS);
-	if (out->listen == SPEC_UDP && out->target == SPEC_VSOCK)
-		return fault(err, "TARGET", spec, "vsock carries no udp");
+	if (out->listen == SPEC_UDP && out->target != SPEC_PORT)
+		return fault(err, "TARGET", spec, "%s carries no udp",
+			out->target == SPEC_VSOCK ? "vsock" : "a TSI listener");
 	out->host = (uint16_t)host->first;
 	out->count = (uint16_t)n_host;
 	out->to = to->first;

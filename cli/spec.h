@@ -32,7 +32,7 @@ struct spec {
 	uint16_t host;          /* the first port, or 0 */
 	uint16_t count;         /* how many ports, 1 for all but ranges */
 	enum spec_target target;
-	uint32_t to; /* the first port (32 bits for vsock), 0 for SPEC_TSI_FIRST */
+	uint32_t to; /* the first port (32 bits for vsock and tsi:), 0 for SPEC_TSI_FIRST */
 };
 
 /* Returns 0, or -1 with err->text naming the faulty part and err->field its name: "HOST",

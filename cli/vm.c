@@ -9,7 +9,7 @@
 #include "cli/nouns.h"
 #include "cli/table.h"
 
-#include <poll.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -85,6 +85,20 @@ static void show_link(struct json_object *vm)
 	line("connected", doc_bool(vm, "link.connected") ? "yes" : "no");
 }
 
+static void show_vsock(struct json_object *vm)
+{
+	char text[512];
+
+	if (!strcmp(doc_text(vm, "vsock.kind"), "none"))
+		return line("vsock", "");
+	snprintf(text, sizeof(text), "%s:%s, CID %s, %sconnected", doc_text(vm, "vsock.kind"),
+		doc_text(vm, "vsock.path"), doc_text(vm, "vsock.cid"),
+		doc_bool(vm, "vsock.connected") ? "" : "not ");
+	line("vsock", text);
+	line("vsock socket", doc_text(vm, "vsock.socket"));
+	line("maps", doc_text(vm, "maps"));
+}
+
 static void show_worker(struct json_object *vm)
 {
 	char text[256];
@@ -120,6 +134,7 @@ static void show(const struct cli *cli, struct json_object *vm)
 	if (*doc_text(vm, "error"))
 		line("error", doc_text(vm, "error"));
 	show_link(vm);
+	show_vsock(vm);
 	line("subnet", doc_text(vm, "net.subnet"));
 	line("gateway", doc_text(vm, "net.gateway"));
 	line("guest", doc_text(vm, "net.guest"));
@@ -153,23 +168,41 @@ static int vm_show(struct cli *cli, const struct args *args)
 	return STATUS_OK;
 }
 
-/* The socket files that were handed over are ours: netctld may not be able to remove them. The
- * worker lets go of them a moment after the answer. */
-static void remove_socket(const char *path, int type)
+/* The socket files that were handed over are ours to remove. */
+static void remove_sockets(
+	struct json_object *vm, struct json_object *forwards, struct json_object *maps)
 {
-	for (int i = 0; *path && access(path, F_OK) == 0 && i < 10; i++) {
-		if (attach_unlink_stale(path, type))
-			return;
-		poll(NULL, 0, 20);
+	const char *path = doc_text(vm, "vsock.path");
+	struct json_object *items;
+	char port[PATH_MAX];
+	size_t n;
+
+	attach_remove_socket(doc_text(vm, "link.path"),
+		strcmp(doc_text(vm, "link.kind"), "dgram") ? SOCK_STREAM : SOCK_DGRAM);
+	items = doc_array(forwards, "items", &n);
+	for (size_t i = 0; i < n; i++)
+		attach_remove_socket(
+			doc_text(json_object_array_get_idx(items, i), "listen.unix"), SOCK_STREAM);
+	if (!doc_bool(vm, "vsock.handed"))
+		return;
+	if (strcmp(doc_text(vm, "vsock.kind"), "hybrid")) {
+		attach_remove_socket(path, SOCK_STREAM);
+		return;
+	}
+	snprintf(port, sizeof(port), "%s_1026", path);
+	attach_remove_socket(port, SOCK_STREAM);
+	items = doc_array(maps, "items", &n);
+	for (size_t i = 0; i < n; i++) {
+		snprintf(port, sizeof(port), "%s_%s", path,
+			doc_text(json_object_array_get_idx(items, i), "port"));
+		attach_remove_socket(port, SOCK_STREAM);
 	}
 }
 
 static int vm_delete(struct cli *cli, const struct args *args)
 {
 	const char *name = args->words[0];
-	struct answer vm = {0}, forwards = {0};
-	struct json_object *items;
-	size_t n;
+	struct answer vm = {0}, forwards = {0}, maps = {0};
 	int status;
 
 	status = http_send(cli, "GET", http_path("vms", name, NULL), NULL, &vm);
@@ -177,17 +210,14 @@ static int vm_delete(struct cli *cli, const struct args *args)
 		status = http_send(
 			cli, "GET", http_path("vms", name, "forwards", NULL), NULL, &forwards);
 	if (!status)
+		status = http_send(cli, "GET", http_path("vms", name, "maps", NULL), NULL, &maps);
+	if (!status)
 		status = http_call(cli, "DELETE", http_path("vms", name, NULL), NULL, NULL);
-	if (!status) {
-		remove_socket(doc_text(vm.body, "link.path"),
-			strcmp(doc_text(vm.body, "link.kind"), "dgram") ? SOCK_STREAM : SOCK_DGRAM);
-		items = doc_array(forwards.body, "items", &n);
-		for (size_t i = 0; i < n; i++)
-			remove_socket(doc_text(json_object_array_get_idx(items, i), "listen.unix"),
-				SOCK_STREAM);
-	}
+	if (!status)
+		remove_sockets(vm.body, forwards.body, maps.body);
 	http_answer_free(&vm);
 	http_answer_free(&forwards);
+	http_answer_free(&maps);
 	return status;
 }
 
@@ -196,7 +226,7 @@ static const struct command commands[] = {
 		.name = "create",
 		.usage = "NAME [--link KIND] [OPTION]...",
 		.summary = "Make a VM's network",
-		.example = "netctl vm create web --link stream --forward 8080:80 --host-access",
+		.example = "netctl vm create web --link stream --vsock vhost --forward 8080:80",
 		.options = vm_create_options,
 		.min_words = 1,
 		.max_words = 1,

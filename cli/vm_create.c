@@ -2,7 +2,7 @@
 /*
  * netctl vm create.
  *
- * A path given with --link or in a unix: forward is bound here, as the caller and with the
+ * A path given with --link or --vsock or in a unix: forward is bound here, as the caller and with the
  * caller's umask, and handed to netctld: so the caller's VMM can connect, and nobody borrows the
  * daemon's access to files. The link's path is bound before the VM is made and the VM is deleted
  * again when something after that fails, so that nothing is left half-done.
@@ -14,6 +14,7 @@
 #include "cli/socket.h"
 #include "cli/vm.h"
 #include "cli/vm_body.h"
+#include "cli/vsock_option.h"
 #include "common/error.h"
 #include "common/unix_socket.h"
 
@@ -38,6 +39,8 @@ enum {
 const struct option vm_create_options[] = {
 	{OPT_LINK, 0, "link", "KIND", "stream[:PATH] (default), dgram[:PATH], attach or none"},
 	OPTION_MTU,
+	OPTION_VSOCK,
+	OPTION_CID,
 	{OPT_SUBNET, 0, "subnet", "CIDR", "the guest's network (default 10.0.2.0/24)"},
 	{OPT_MAC, 0, "mac", "MAC", "the guest's hardware address"},
 	{OPT_DNS, 0, "dns", "ADDR", "ask this DNS server; may be given again"},
@@ -50,13 +53,15 @@ const struct option vm_create_options[] = {
 };
 
 const char vm_create_notes[] =
-	"PATH is bound by netctl itself, with your umask. A SPEC is\n"
+	"PATH is bound by netctl itself, with your umask; that of --vsock hybrid is the VMM's own\n"
+	"socket, beside which PATH_PORT is bound. A SPEC is\n"
 	"  [tcp:|udp:][BIND:]HOST[-HOST]:TARGET[/udp]  or  unix:PATH:TARGET\n"
 	"where TARGET is PORT[-PORT], vsock:PORT, tsi, tsi:VM_PORT or tsi@PORT.\n";
 
 struct create {
 	struct json_object *body;
 	struct forwards forwards;
+	struct vsock_option vsock;
 	const char *name;
 	const char *kind;
 	char path[PATH_MAX]; /* to be bound by us; "" where there is none */
@@ -155,6 +160,9 @@ static int take_option(const struct cli *cli, struct create *c, const struct giv
 		return 0;
 	case OPT_TTL:
 		return take_ttl(cli, c, given->value);
+	case OPT_VSOCK:
+	case OPT_CID:
+		return vsock_option_take(cli, &c->vsock, given);
 	default:
 		return vm_body_option(cli, c->body, &c->forwards, given);
 	}
@@ -178,33 +186,44 @@ static int take_args(const struct cli *cli, struct create *c, const struct args 
 	}
 	if (json_object_array_length(c->forwards.items))
 		json_object_object_add(c->body, "forwards", json_object_get(c->forwards.items));
+	return vsock_option_put(cli, &c->vsock, c->body);
+}
+
+/* `served`: the VM stands already and may be served at the path: that is ours then, and stays. */
+static int bind_link(struct cli *cli, struct create *c, bool served)
+{
+	if (!*c->path)
+		return 0;
+	if (!served) {
+		c->listener = attach_bind(cli, sock_type(c), c->path);
+		return c->listener < 0 ? -c->listener : 0;
+	}
+	c->listener = unix_listen(c->path, sock_type(c), 0);
+	if (c->listener >= 0)
+		return 0;
+	if (c->listener != -EADDRINUSE)
+		return cli_error(cli, STATUS_FAILURE, "%s: %s", c->path, errno_text(c->listener));
+	c->listener = -1;
+	c->path[0] = '\0';
 	return 0;
 }
 
-/* A VM that stands already may be served at the path: that is ours then, and stays. */
-static int bind_path(struct cli *cli, struct create *c)
+static int bind_paths(struct cli *cli, struct create *c)
 {
 	struct answer answer;
 	int status;
 
-	if (!*c->path)
+	if (!*c->path && !*c->vsock.bound)
 		return 0;
 	status = http_send(cli, "GET", http_path("vms", c->name, NULL), NULL, &answer);
 	if (status)
 		return status;
-	if (answer.status == 200 && !strcmp(doc_text(answer.body, "link.path"), c->path)) {
-		c->listener = unix_listen(c->path, sock_type(c), 0);
-		if (c->listener == -EADDRINUSE) {
-			c->listener = -1;
-			c->path[0] = '\0';
-		} else if (c->listener < 0) {
-			status = cli_error(
-				cli, STATUS_FAILURE, "%s: %s", c->path, errno_text(c->listener));
-		}
-	} else {
-		c->listener = attach_bind(cli, sock_type(c), c->path);
-		status = c->listener < 0 ? -c->listener : 0;
-	}
+	status = bind_link(cli, c,
+		answer.status == 200 && !strcmp(doc_text(answer.body, "link.path"), c->path));
+	if (!status)
+		status = vsock_option_open(cli, &c->vsock,
+			answer.status == 200 &&
+				!strcmp(doc_text(answer.body, "vsock.path"), c->vsock.path));
 	http_answer_free(&answer);
 	return status;
 }
@@ -250,6 +269,8 @@ static int hand_over(struct cli *cli, struct create *c)
 		status = attach_request(cli, c->sock, line, c->listener, NULL);
 	}
 	if (!status)
+		status = vsock_option_hand(cli, &c->vsock, c->sock, c->name);
+	if (!status)
 		status = forwards_hand(cli, &c->forwards, c->sock, c->name);
 	return status;
 }
@@ -271,6 +292,11 @@ static void print_created(const struct cli *cli, const struct create *c, struct 
 	} else {
 		printf("vm %s: created\n", c->name);
 	}
+	path = doc_text(vm, "vsock.path");
+	if (cli->output != OUTPUT_JSON && *path)
+		printf("vm %s: %s:%s is its vsock's, with CID %s\n", c->name,
+			doc_text(vm, "vsock.kind"), cli_clean(path, clean, sizeof(clean)),
+			doc_text(vm, "vsock.cid"));
 	fflush(stdout);
 }
 
@@ -312,10 +338,11 @@ static int create(struct cli *cli, struct create *c, const struct args *args)
 	int status = take_args(cli, c, args);
 
 	if (!status)
-		status = bind_path(cli, c);
+		status = bind_paths(cli, c);
 	if (status)
 		return status;
-	if (c->ephemeral || *c->path || json_object_array_length(c->forwards.handed)) {
+	if (c->ephemeral || *c->path || c->vsock.listener >= 0 || c->vsock.directory >= 0 ||
+		json_object_array_length(c->forwards.handed)) {
 		c->sock = attach_connect(cli);
 		if (c->sock < 0)
 			return -c->sock;
@@ -338,6 +365,8 @@ static void remove_paths(const struct create *c)
 
 	if (*c->path)
 		unlink(c->path);
+	if (*c->vsock.bound)
+		unlink(c->vsock.bound);
 	for (size_t i = 0; i < n; i++)
 		unlink(doc_text(json_object_array_get_idx(c->forwards.handed, i), "listen.unix"));
 }
@@ -349,9 +378,13 @@ int vm_create(struct cli *cli, const struct args *args)
 
 	c.body = json_object_new_object();
 	forwards_init(&c.forwards);
+	vsock_option_init(&c.vsock);
 	status = create(cli, &c, args);
 	if (status && c.listener >= 0)
 		unlink(c.path);
+	if (status && c.vsock.listener >= 0)
+		unlink(c.vsock.bound);
+	vsock_option_free(&c.vsock);
 	if (c.listener >= 0)
 		close(c.listener);
 	if (!status && c.ephemeral) {

@@ -20,6 +20,8 @@ int os_accept(int fd, struct sockaddr *sa, socklen_t *len); /* non-blocking, no 
 int os_pipe(int fds[2]);
 int os_dup(int fd);
 int os_set_nonblock(int fd, bool on);
+/* For use as a place only (O_PATH), where the system has such a thing. */
+int os_open_directory(const char *path);
 
 /* send(2)/sendmsg(2) that never raise SIGPIPE. */
 ssize_t os_send(int fd, const void *buf, size_t len, int flags);

@@ -76,6 +76,13 @@ int os_dup(int fd)
 	return got < 0 ? -errno : got;
 }
 
+int os_open_directory(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
 int os_set_nonblock(int fd, bool on)
 {
 	int flags = fcntl(fd, F_GETFL);

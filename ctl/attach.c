@@ -36,6 +36,8 @@ struct attach_connection {
 	size_t len;
 	size_t room;
 	bool surplus; /* more fds came than one, or not with the first byte */
+	bool waiting; /* on_carried_out() is to come */
+	bool gone;    /* the daemon stopped meanwhile: only the memory is left */
 	bool ending;  /* the daemon stops: VMs stay */
 };
 
@@ -69,6 +71,8 @@ static void connection_free(struct attach_connection *c)
 
 	if (!c->ending)
 		delete_owned(c);
+	else
+		c->gone = c->waiting;
 	TAILQ_REMOVE(&attach->connections, c, next);
 	if (attach->n-- == ATTACH_CONNECTIONS_MAX)
 		event_add(attach->acceptable, NULL);
@@ -79,7 +83,8 @@ static void connection_free(struct attach_connection *c)
 	json_object_put(c->request.answer);
 	close(c->fd);
 	free(c->line);
-	free(c);
+	if (!c->gone)
+		free(c);
 }
 
 /* ---- answers ---- */
@@ -93,6 +98,7 @@ static void begin(struct attach_connection *c)
 	memset(&c->request, 0, sizeof(c->request));
 	c->request.daemon = c->attach->daemon;
 	c->request.owner = c;
+	c->request.client = c->fd;
 	c->request.fd = -1;
 	c->len = 0;
 	c->surplus = false;
@@ -125,8 +131,9 @@ static int send_error(struct attach_connection *c, const struct error *err)
 	json_put_string(doc, "title",
 		err->status == 404           ? "Not found"
 			: err->status == 409 ? "Conflict"
+			: err->status == 403 ? "Refused"
 			: err->status < 500  ? "Bad request"
-			: err->status == 501 ? "Not implemented"
+			: err->status == 503 ? "Not now"
 					     : "Internal error");
 	json_put_string(doc, "detail", err->text);
 	if (err->field[0])
@@ -138,12 +145,21 @@ static void on_carried_out(void *arg, int code, const char *text)
 {
 	struct attach_connection *c = arg;
 	struct json_object *doc = c->request.answer;
-	struct vm *vm = vms_find(&c->attach->daemon->vms, c->request.vm);
 	struct error err;
+	struct vm *vm;
 	int status;
 
+	if (c->gone) {
+		free(c);
+		return;
+	}
+	vm = vms_find(&c->attach->daemon->vms, c->request.vm);
+	c->waiting = false;
 	c->request.answer = NULL;
-	if (code) {
+	if (c->request.refusal.status) {
+		json_object_put(doc);
+		status = send_error(c, &c->request.refusal);
+	} else if (code) {
 		attach_undo(&c->request);
 		json_object_put(doc);
 		error_set(&err, 500, NULL, "worker: %s", text);
@@ -179,6 +195,7 @@ static bool carry_out(struct attach_connection *c)
 	event_del(c->readable);
 	c->request.wait = wait;
 	if (wait && check_line(c, &err) == 0 && attach_carry_out(&c->request, &err) == 0) {
+		c->waiting = true;
 		completion_close(wait);
 		return false; /* on_carried_out() goes on, now or later */
 	}

@@ -5,10 +5,11 @@
 #include "ctl/json_read.h"
 #include "ctl/tap_check.h"
 
+#include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
 
-static struct vm *find(struct attach_request *r, struct error *err)
+struct vm *attach_vm(struct attach_request *r, struct error *err)
 {
 	const char *name = NULL;
 	struct vm *vm;
@@ -51,7 +52,7 @@ static struct vm *create(
 	return vm;
 }
 
-static int needs_fd(const struct attach_request *r, const char *what, struct error *err)
+int attach_needs_fd(const struct attach_request *r, const char *what, struct error *err)
 {
 	if (r->fd >= 0)
 		return 0;
@@ -59,7 +60,7 @@ static int needs_fd(const struct attach_request *r, const char *what, struct err
 		err, 400, "fd", "no file descriptor came with the line, %s is wanted", what);
 }
 
-static void answer_vm(struct attach_request *r, struct vm *vm)
+void attach_answer_vm(struct attach_request *r, struct vm *vm)
 {
 	memcpy(r->vm, vm->config.name, sizeof(r->vm));
 	r->answer = json_object_new_object();
@@ -87,7 +88,7 @@ static int check_nic(const struct attach_request *r, enum worker_link_kind kind,
 	char what[64];
 	bool good;
 
-	if (needs_fd(r, wanted[kind], err) < 0)
+	if (attach_needs_fd(r, wanted[kind], err) < 0)
 		return -1;
 	good = kind == WORKER_LINK_TAP       ? tap_check(r->fd)
 		: kind == WORKER_LINK_STREAM ? is_connected(r->fd, SOCK_STREAM)
@@ -131,7 +132,7 @@ static int op_link(struct attach_request *r, struct error *err)
 	got = json_get_object(r->line, "", "create", &doc, err);
 	if (got < 0)
 		return -1;
-	vm = got ? create(r, doc, VM_LINK_ATTACH, err) : find(r, err);
+	vm = got ? create(r, doc, VM_LINK_ATTACH, err) : attach_vm(r, err);
 	if (!vm)
 		return -1;
 	if (vm_link_attach(vm, kind, r->fd, r->wait, err) < 0) {
@@ -141,7 +142,7 @@ static int op_link(struct attach_request *r, struct error *err)
 	}
 	r->fd = -1;
 	r->attached = true;
-	answer_vm(r, vm);
+	attach_answer_vm(r, vm);
 	return 0;
 }
 
@@ -152,7 +153,7 @@ static int listen_link(struct attach_request *r, struct vm *vm, struct error *er
 	static const char *const fields[] = {"op", "vm", "for", "kind", "path", NULL};
 	const char *kind = NULL, *path = NULL;
 
-	if (json_only(r->line, "", fields, err) < 0 || needs_fd(r, "a socket", err) < 0 ||
+	if (json_only(r->line, "", fields, err) < 0 || attach_needs_fd(r, "a socket", err) < 0 ||
 		json_get_string(r->line, "", "kind", &kind, err) < 0 ||
 		json_get_string(r->line, "", "path", &path, err) < 0)
 		return -1;
@@ -164,7 +165,7 @@ static int listen_link(struct attach_request *r, struct vm *vm, struct error *er
 		    r->wait, err) < 0)
 		return -1;
 	r->fd = -1;
-	answer_vm(r, vm);
+	attach_answer_vm(r, vm);
 	return 0;
 }
 
@@ -178,7 +179,8 @@ static int listen_forward(struct attach_request *r, struct vm *vm, struct error 
 	bool is_new;
 	int got;
 
-	if (json_only(r->line, "", fields, err) < 0 || needs_fd(r, "a listening socket", err) < 0 ||
+	if (json_only(r->line, "", fields, err) < 0 ||
+		attach_needs_fd(r, "a listening socket", err) < 0 ||
 		json_get_string(r->line, "", "path", &path, err) < 0)
 		return -1;
 	got = json_get_object(r->line, "", "forward", &doc, err);
@@ -191,17 +193,86 @@ static int listen_forward(struct attach_request *r, struct vm *vm, struct error 
 	if (vm_forwards_add(vm, &spec, 1, NULL, r->fd, &made, &is_new, r->wait, err) < 0)
 		return -1;
 	r->fd = -1;
-	answer_vm(r, vm);
+	attach_answer_vm(r, vm);
 	json_object_object_add(r->answer, "forward", forward_json(made));
 	if (is_new)
 		memcpy(r->forward, made->id, sizeof(r->forward));
 	return 0;
 }
 
+static int listen_vsock(struct attach_request *r, struct vm *vm, struct error *err)
+{
+	static const char *const fields[] = {"op", "vm", "for", "kind", "port", "path", NULL};
+	const char *text = NULL, *path = NULL;
+	enum vm_vsock_kind kind = VM_VSOCK_NONE;
+	int64_t port = 0;
+	int status, with_port;
+
+	if (json_only(r->line, "", fields, err) < 0 ||
+		attach_needs_fd(r, "a socket or a directory", err) < 0 ||
+		json_get_string(r->line, "", "kind", &text, err) < 0 ||
+		json_get_string(r->line, "", "path", &path, err) < 0)
+		return -1;
+	with_port = json_get_int(r->line, "", "port", 1, VSOCK_PORT_MAX, &port, err);
+	if (with_port < 0)
+		return -1;
+	if (!text || !path)
+		return json_missing("", text ? "path" : "kind", err);
+	if (vm_vsock_parse(text, &kind) < 0 || kind == VM_VSOCK_NONE)
+		return error_set(
+			err, 400, "kind", "\"%.32s\" is not vhost, stream or hybrid", text);
+	if (kind != VM_VSOCK_HYBRID && with_port)
+		return error_set(err, 400, "port", "a vsock of kind %s has no ports", text);
+	status = kind != VM_VSOCK_HYBRID ? vm_vsock_listen(vm, kind, path, r->fd, r->wait, err)
+		: with_port ? vm_vsock_listen_port(vm, (uint32_t)port, path, r->fd, r->wait, err)
+			    : vm_vsock_place(vm, path, r->fd, r->client, err);
+	if (status < 0)
+		return -1;
+	r->fd = -1;
+	attach_answer_vm(r, vm);
+	return 0;
+}
+
+static int listen_map(struct attach_request *r, struct vm *vm, struct error *err)
+{
+	static const char *const fields[] = {"op", "vm", "for", "map", NULL};
+	struct json_object *doc = NULL;
+	struct map_spec spec;
+	struct place place;
+	struct map *made;
+	bool is_new;
+	int got, status;
+
+	if (json_only(r->line, "", fields, err) < 0 ||
+		attach_needs_fd(r, "the socket's directory", err) < 0)
+		return -1;
+	got = json_get_object(r->line, "", "map", &doc, err);
+	if (got <= 0)
+		return got < 0 ? -1 : json_missing("", "map", err);
+	if (map_spec_read(doc, "map", false, &spec, err) < 0)
+		return -1;
+	if (spec.tcp)
+		return error_set(err, 400, "map.to", "only a unix path has a directory");
+	status = place_take(&place, r->fd, r->client);
+	if (status < 0)
+		return error_set(err, status == -EACCES ? 403 : 400, "fd", "map %s/%u: %s",
+			vm->config.name, spec.port,
+			status == -ENOTDIR ? "the fd is no directory" : errno_text(status));
+	spec.handed = true;
+	if (vm_map_add(vm, &spec, &place, &made, &is_new, r->wait, err) < 0)
+		return -1;
+	r->fd = -1;
+	attach_answer_vm(r, vm);
+	json_object_object_add(r->answer, "map", map_json(made));
+	if (is_new)
+		r->map = spec.port;
+	return 0;
+}
+
 static int op_listen(struct attach_request *r, struct error *err)
 {
 	const char *what = NULL;
-	struct vm *vm = find(r, err);
+	struct vm *vm = attach_vm(r, err);
 
 	if (!vm || json_get_string(r->line, "", "for", &what, err) < 0)
 		return -1;
@@ -211,9 +282,11 @@ static int op_listen(struct attach_request *r, struct error *err)
 		return listen_link(r, vm, err);
 	if (strcmp(what, "forward") == 0)
 		return listen_forward(r, vm, err);
-	if (strcmp(what, "vsock") == 0 || strcmp(what, "map") == 0)
-		return error_set(err, 501, "for", "listening for %s is not supported yet", what);
-	return error_set(err, 400, "for", "\"%.32s\" is not link or forward", what);
+	if (strcmp(what, "vsock") == 0)
+		return listen_vsock(r, vm, err);
+	if (strcmp(what, "map") == 0)
+		return listen_map(r, vm, err);
+	return error_set(err, 400, "for", "\"%.32s\" is not link, forward, vsock or map", what);
 }
 
 /* ---- op hold ---- */
@@ -235,7 +308,7 @@ static int op_hold(struct attach_request *r, struct error *err)
 	vm = create(r, doc, VM_LINK_STREAM, err);
 	if (!vm)
 		return -1;
-	answer_vm(r, vm);
+	attach_answer_vm(r, vm);
 	return 0;
 }
 
@@ -243,12 +316,15 @@ void attach_undo(struct attach_request *r)
 {
 	struct vm *vm = vms_find(&r->daemon->vms, r->vm);
 	struct forward *forward = vm ? vm_forward_find(vm, r->forward) : NULL;
+	struct map *map = vm && r->map ? vm_map_find(vm, r->map) : NULL;
 	struct error ignored;
 
 	if (vm && r->created)
 		vm_delete(vm, NULL, NULL, &ignored);
 	else if (forward)
 		vm_forward_delete(vm, forward, NULL, &ignored);
+	else if (map)
+		vm_map_delete(vm, map, NULL, &ignored);
 	else if (vm && r->attached)
 		vm_link_returned(vm);
 }
@@ -270,6 +346,6 @@ int attach_carry_out(struct attach_request *r, struct error *err)
 	if (strcmp(op, "hold") == 0)
 		return op_hold(r, err);
 	if (strcmp(op, "stream") == 0)
-		return error_set(err, 501, "op", "stream is not supported yet");
-	return error_set(err, 400, "op", "\"%.32s\" is not link, listen or hold", op);
+		return attach_stream(r, err);
+	return error_set(err, 400, "op", "\"%.32s\" is not link, listen, stream or hold", op);
 }

@@ -80,29 +80,72 @@ static int read_listen(
 	return read_ip_listen(listen, where, spec, err);
 }
 
+/* One number of `from` as the target's port. */
+static int read_port_of(struct json_object *from, const char *path, const char *key, int64_t max,
+	enum worker_target_kind kind, struct worker_target *target, struct error *err)
+{
+	const char *const fields[] = {key, NULL};
+	int64_t port = 0;
+	int got;
+
+	if (json_only(from, path, fields, err) < 0)
+		return -1;
+	got = json_get_int(from, path, key, 1, max, &port, err);
+	if (got <= 0)
+		return got < 0 ? -1 : json_missing(path, key, err);
+	*target = (struct worker_target){kind, (uint32_t)port};
+	return 0;
+}
+
+/* "first", {"vm_port":N} or {"bound_port":N} */
+static int read_tsi(
+	struct json_object *to, const char *path, struct worker_target *target, struct error *err)
+{
+	static const char *const fields[] = {"tsi", NULL};
+	struct json_object *tsi = NULL;
+	char where[FIELD_LEN];
+
+	if (json_only(to, path, fields, err) < 0)
+		return -1;
+	json_object_object_get_ex(to, "tsi", &tsi);
+	json_path(where, sizeof(where), path, "tsi");
+	if (json_object_is_type(tsi, json_type_string) &&
+		strcmp(json_object_get_string(tsi), "first") == 0) {
+		*target = (struct worker_target){WORKER_TO_TSI_FIRST, 0};
+		return 0;
+	}
+	if (!json_object_is_type(tsi, json_type_object))
+		return error_set(err, 400, where,
+			"\"first\", {\"vm_port\":N} or {\"bound_port\":N} is wanted");
+	if (json_object_object_get_ex(tsi, "bound_port", NULL))
+		return read_port_of(tsi, where, "bound_port", UINT16_MAX, WORKER_TO_TSI_BOUND_PORT,
+			target, err);
+	return read_port_of(
+		tsi, where, "vm_port", VSOCK_PORT_MAX, WORKER_TO_TSI_VM_PORT, target, err);
+}
+
 static int read_target(
 	struct json_object *doc, const char *path, struct forward_spec *spec, struct error *err)
 {
-	static const char *const fields[] = {"port", NULL};
 	struct json_object *to = NULL;
 	char where[FIELD_LEN];
-	int64_t port = 0;
-	int got = json_get_object(doc, path, "to", &to, err);
+	int got = json_get_object(doc, path, "to", &to, err), status;
 
 	if (got <= 0)
 		return got < 0 ? -1 : json_missing(path, "to", err);
 	json_path(where, sizeof(where), path, "to");
-	if (json_object_object_get_ex(to, "vsock", NULL) ||
-		json_object_object_get_ex(to, "tsi", NULL))
+	if (json_object_object_get_ex(to, "vsock", NULL))
+		status = read_port_of(
+			to, where, "vsock", VSOCK_PORT_MAX, WORKER_TO_VSOCK, &spec->target, err);
+	else if (json_object_object_get_ex(to, "tsi", NULL))
+		status = read_tsi(to, where, &spec->target, err);
+	else
+		status = read_port_of(
+			to, where, "port", UINT16_MAX, WORKER_TO_PORT, &spec->target, err);
+	if (!status && spec->kind == LISTENER_UDP && spec->target.kind != WORKER_TO_PORT)
 		return error_set(
-			err, 501, where, "forwards to vsock and TSI are not supported yet");
-	if (json_only(to, where, fields, err) < 0)
-		return -1;
-	got = json_get_int(to, where, "port", 1, 65535, &port, err);
-	if (got <= 0)
-		return got < 0 ? -1 : json_missing(where, "port", err);
-	spec->target = (uint16_t)port;
-	return 0;
+			err, 400, where, "udp cannot lead to vsock or TSI: only streams can");
+	return status;
 }
 
 int forward_spec_read(struct json_object *doc, const char *path, bool stored,
@@ -134,7 +177,8 @@ bool forward_spec_equal(const struct forward_spec *a, const struct forward_spec 
 {
 	return a->kind == b->kind && endpoint_eq(&a->listen, &b->listen) &&
 		strcmp(a->path, b->path) == 0 && strcmp(a->name, b->name) == 0 &&
-		a->target == b->target && a->snat == b->snat;
+		a->target.kind == b->target.kind && a->target.port == b->target.port &&
+		a->snat == b->snat;
 }
 
 void forward_id(const struct forward_spec *spec, char *buf, size_t len)
@@ -148,10 +192,32 @@ void forward_id(const struct forward_spec *spec, char *buf, size_t len)
 			endpoint_format(&spec->listen, text, sizeof(text)));
 }
 
+static struct json_object *target_json(const struct worker_target *target)
+{
+	struct json_object *to = json_object_new_object(), *tsi;
+
+	switch (target->kind) {
+	case WORKER_TO_PORT:
+	case WORKER_TO_VSOCK:
+		json_put_int(to, target->kind == WORKER_TO_PORT ? "port" : "vsock", target->port);
+		break;
+	case WORKER_TO_TSI_FIRST:
+		json_put_string(to, "tsi", "first");
+		break;
+	case WORKER_TO_TSI_VM_PORT:
+	case WORKER_TO_TSI_BOUND_PORT:
+		tsi = json_object_new_object();
+		json_put_int(tsi, target->kind == WORKER_TO_TSI_VM_PORT ? "vm_port" : "bound_port",
+			target->port);
+		json_object_object_add(to, "tsi", tsi);
+		break;
+	}
+	return to;
+}
+
 struct json_object *forward_spec_json(const struct forward_spec *spec)
 {
 	struct json_object *doc = json_object_new_object(), *listen = json_object_new_object();
-	struct json_object *to = json_object_new_object();
 	char text[ADDR_STRLEN];
 
 	if (spec->name[0])
@@ -165,8 +231,7 @@ struct json_object *forward_spec_json(const struct forward_spec *spec)
 		json_put_int(listen, "port", spec->listen.port);
 	}
 	json_object_object_add(doc, "listen", listen);
-	json_put_int(to, "port", spec->target);
-	json_object_object_add(doc, "to", to);
+	json_object_object_add(doc, "to", target_json(&spec->target));
 	json_put_bool(doc, "snat", spec->snat);
 	if (spec->handed)
 		json_put_bool(doc, "handed", true);

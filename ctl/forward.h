@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Forwards: a listening socket of the host that leads to a port of the guest.
+ * Forwards: a listening socket of the host that leads to a port of the guest's, to a vsock port of its
+ * or to one of its TSI listeners (which need not be there yet: until then clients are reset).
  *
  * A forward's id is its listen side once resolved: "tcp:127.0.0.1:8080", "udp:[::1]:53",
  * "unix:/p.sock". forward.c knows one forward and its document; vm_forward.c a VM's set of them and
@@ -12,6 +13,7 @@
 #include "common/error.h"
 #include "ctl/listener.h"
 #include "ctl/vm_config.h"
+#include "ctl/worker_client.h"
 
 #include <json-c/json.h>
 #include <stdbool.h>
@@ -24,9 +26,9 @@
 struct forward_spec {
 	char name[VM_NAME_MAX + 1]; /* a label, or "" */
 	enum listener_kind kind;
-	struct endpoint listen; /* port 0: any free one */
-	char path[VM_PATH_LEN]; /* of unix listeners */
-	uint16_t target;        /* guest's port, same protocol */
+	struct endpoint listen;      /* port 0: any free one */
+	char path[VM_PATH_LEN];      /* of unix listeners */
+	struct worker_target target; /* WORKER_TO_PORT: same protocol */
 	bool snat;
 	bool handed; /* the socket came by attach.sock: it cannot be bound again by us */
 };

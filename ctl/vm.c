@@ -67,7 +67,7 @@ static void on_ttl(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	if (vm->link_up)
+	if (vm_in_use(vm))
 		return;
 	log_info(vm->config.name, "vm.expired", "ttl=%u", vm->config.ttl_s);
 	if (vm_delete(vm, NULL, NULL, &err) < 0)
@@ -78,7 +78,7 @@ void vm_ttl_start(struct vm *vm)
 {
 	struct timeval tv = {.tv_sec = vm->config.ttl_s};
 
-	if (vm->config.ttl_s && !vm->link_up)
+	if (vm->config.ttl_s && !vm_in_use(vm))
 		evtimer_add(vm->ttl, &tv);
 	else
 		evtimer_del(vm->ttl);
@@ -95,6 +95,10 @@ struct vm *vm_new(struct vms *vms, const struct vm_config *config)
 	vm->created_ms = clock_wall_ms();
 	vm->listener = vm->bound = vm->nic = vm->vmm = vm->flow_memory = -1;
 	TAILQ_INIT(&vm->forwards);
+	TAILQ_INIT(&vm->maps);
+	TAILQ_INIT(&vm->dials);
+	vm_vsock_init(vm);
+	vm_tsi_init(vm);
 	env_init(&vm->env);
 	vm->ttl = evtimer_new(vms->base, on_ttl, vm);
 	if (vm->ttl)
@@ -112,6 +116,10 @@ void vm_free(struct vm *vm)
 		forward_drop(forward);
 	}
 	vm_link_close(vm, false);
+	vm_vsock_close(vm, false);
+	vm_dials_cancel(vm);
+	vm_maps_free(vm);
+	vm_tsi_clear(vm);
 	vm_worker_awaited(vm);
 	if (vm->patience)
 		event_free(vm->patience);
@@ -183,8 +191,8 @@ static int read_forwards(struct json_object *doc, struct vm_request *request, st
 int vm_request_read(struct vms *vms, struct json_object *doc, enum vm_link link_default,
 	struct vm_request *request, struct error *err)
 {
-	static const char *const fields[] = {
-		"name", "link", "net", "dns", "host_access", "ttl", "policy", "forwards", NULL};
+	static const char *const fields[] = {"name", "link", "vsock", "net", "dns", "host_access",
+		"ttl", "policy", "forwards", NULL};
 	struct json_object *policy = NULL;
 
 	memset(request, 0, sizeof(*request));
@@ -280,6 +288,7 @@ static void undo(struct vm *vm)
 		TAILQ_REMOVE(&vm->forwards, forward, next);
 		forward_free(forward);
 	}
+	vm_vsock_close(vm, true);
 	vm_link_close(vm, true);
 	if (vm->slot)
 		supervised_remove(vm->slot, NULL, NULL);
@@ -309,7 +318,7 @@ struct vm *vm_create(struct vms *vms, struct vm_request *request, bool ephemeral
 	vm->settled = true;
 	vm->hosts = request->hosts;
 	if (vm_take_policy(vm, request->policy, "policy", err) < 0 || vm_slot(vm, err) < 0 ||
-		vm_link_open(vm, err) < 0 ||
+		vm_link_open(vm, err) < 0 || vm_vsock_open(vm, err) < 0 ||
 		vm_forwards_prepare(vm, request->forwards, request->n_forwards, "forwards", -1,
 			NULL, NULL, err) < 0 ||
 		(!ephemeral && store_new(vm, err) < 0)) {
@@ -340,6 +349,7 @@ int vm_delete(struct vm *vm, void (*gone)(void *arg), void *arg, struct error *e
 		TAILQ_REMOVE(&vm->forwards, forward, next);
 		forward_free(forward);
 	}
+	vm_vsock_close(vm, true);
 	vm_link_close(vm, true);
 	vm_event(vm, "vm.deleted", NULL);
 	supervised_remove(vm->slot, gone, arg);
@@ -348,6 +358,12 @@ int vm_delete(struct vm *vm, void (*gone)(void *arg), void *arg, struct error *e
 }
 
 /* ---- changes ---- */
+
+static bool same_vsock(const struct vsock_config *a, const struct vsock_config *b)
+{
+	return a->kind == b->kind && strcmp(a->path, b->path) == 0 && a->handed == b->handed &&
+		a->cid == b->cid;
+}
 
 static bool changeable(const struct vm *vm, const struct vm_config *to, struct error *err)
 {
@@ -367,8 +383,9 @@ static bool changeable(const struct vm *vm, const struct vm_config *to, struct e
 			: vm->config.link != to->link || strcmp(vm->config.path, to->path) != 0 ||
 				vm->config.mtu != to->mtu || vm->config.handed != to->handed
 			? "link"
-			: "net",
-		"VM %s: name, link and net cannot be changed; delete it and create it anew",
+			: !same_vsock(&vm->config.vsock, &to->vsock) ? "vsock"
+								     : "net",
+		"VM %s: name, link, vsock and net cannot be changed; delete it and create it anew",
 		vm->config.name);
 	return false;
 }
@@ -503,6 +520,7 @@ static void on_housekeeping(evutil_socket_t fd, short what, void *arg)
 		if (vm->lease_new)
 			vm_event(vm, "guest.lease", vm_lease_json(vm));
 		vm->guest_dirty = vm->lease_new = false;
+		vm_tsi_tick(vm);
 		if (vms->ticks % RETRY_TICKS == 0 && vm->settled && !vm->adopting)
 			vm_settle(vm, false);
 	}

@@ -8,6 +8,9 @@
  *	env.c         environment and secrets
  *	vm_link.c     the socket at which a VMM finds its NIC
  *	vm_forward.c  a VM's forwards and their listening sockets
+ *	vm_vsock.c    the sockets of its vsock
+ *	vm_map.c      its maps, and connections to where they lead
+ *	vm_tsi.c      what its guest holds through TSI
  *	vm_worker.c   what the VM's worker is told, and what it tells
  *	vm_adopt.c    a worker that outlived the netctld before us
  *
@@ -17,13 +20,15 @@
  *	waiting ◄────────────────────► running        the link's socket cannot be bound
  *	       LinkChanged down, worker gone               ► failed, until it can
  *
- * A worker is wanted as soon as there is something for it to hold: a link's listener, a NIC or a
- * forward; and kept until the VM goes. (It could wait for the VMM, but forwards are to be accepted
+ * and the same with the vsock's VMM and sockets: either VMM makes it running.
+ *
+ * A worker is wanted as soon as there is something for it to hold: a link's listener, a NIC, a vsock
+ * or a forward; and kept until the VM goes. (It could wait for the VMM, but forwards are to be accepted
  * before that, an idle one costs a few MiB, and a worker that cannot be started should show at
  * `vm create` rather than when the guest boots.)
  *
  * What netctld keeps of a worker's: duplicates of each socket it handed over (link listener, NIC,
- * forwards), the flow memory, the lease, the guest's MAC and the last names. A respawned worker gets
+ * forwards, vsock, TSI listeners), the flow memory, the lease, the guest's MAC and the last names. A respawned worker gets
  * them all. A stream link's connection is kept, too; the next worker finds its frames again.
  *
  * One thread, the event loop of struct vms. Changes are in the store before a function returns 0; what
@@ -38,11 +43,14 @@
 #include "ctl/events.h"
 #include "ctl/forward.h"
 #include "ctl/hosts.h"
+#include "ctl/map.h"
 #include "ctl/policy.h"
 #include "ctl/refusals.h"
 #include "ctl/store/store.h"
 #include "ctl/supervisor.h"
+#include "ctl/tsi.h"
 #include "ctl/vm_config.h"
+#include "ctl/vm_vsock.h"
 
 #include <json-c/json.h>
 #include <stdbool.h>
@@ -52,6 +60,7 @@
 struct event;
 struct event_base;
 struct secret_key;
+struct vm_dial;
 struct vms;
 
 #define VM_AWAITING_MAX 64
@@ -97,6 +106,13 @@ struct vm {
 	bool link_up;
 	char link_error[160]; /* why the socket could not be bound, or "" */
 	struct event *ttl;
+
+	/* the vsock */
+	struct vm_vsock vsock;
+	struct vm_tsi tsi;
+	TAILQ_HEAD(map_list, map) maps; /* by port */
+	size_t n_maps;
+	TAILQ_HEAD(vm_dial_list, vm_dial) dials; /* connections that the worker waits for */
 
 	/* the worker */
 	struct supervised *slot;
@@ -171,6 +187,8 @@ struct vm *vm_create(
 int vm_delete(struct vm *vm, void (*gone)(void *arg), void *arg, struct error *err);
 struct json_object *vm_json(struct vm *vm);
 const char *vm_state(const struct vm *vm);
+/* Whether a VMM is connected. */
+bool vm_in_use(const struct vm *vm);
 struct json_object *vm_lease_json(const struct vm *vm); /* or NULL */
 
 /* Each takes what it is given on success only, and counts what is on its way in `wait`. */
@@ -212,6 +230,23 @@ int vm_forward_delete(
 /* Binds the sockets of forwards that have none; `first` tells of each that fails. */
 void vm_forwards_bind(struct vm *vm, bool first);
 void vm_forward_push(struct vm *vm, struct forward *forward, struct completion *wait);
+
+/* ---- maps (vm_map.c) ---- */
+
+struct map *vm_map_find(struct vm *vm, uint32_t port);
+/*
+ * *made is the map, is_new whether it was made now. handed (NULL: none) is the directory of a handed
+ * path, taken on success, also by a map that exists. 0 or -1.
+ */
+int vm_map_add(struct vm *vm, const struct map_spec *spec, struct place *handed, struct map **made,
+	bool *is_new, struct completion *wait, struct error *err);
+int vm_map_delete(struct vm *vm, struct map *map, struct completion *wait, struct error *err);
+int vm_maps_restore(struct vm *vm, struct error *err);
+void vm_maps_free(struct vm *vm);
+/* worker_client_events.vsock_dial; arg is the struct vm. */
+void vm_vsock_dial(void *arg, uint64_t question, bool vmm, uint32_t port);
+/* Nobody waits for them any more. */
+void vm_dials_cancel(struct vm *vm);
 
 /* ---- the link (vm_link.c) ---- */
 

@@ -8,6 +8,7 @@
  *	ask Description  →  the link's sockets and the flow memory become ours again
  *	ask Forwards     →  one that the store has: its socket becomes ours again
  *	                    one that it has not, or has otherwise: deleted
+ *	ask Vsock, Tsi   →  its sockets become ours again, as do the guest's listeners
  *	then             →  what the store has and the worker lacks is bound and sent
  *	                    policy, hosts and DNS are sent, whatever the worker had
  *
@@ -70,7 +71,8 @@ static bool is_same(const struct forward *forward, const struct worker_forward *
 {
 	const struct forward_spec *spec = &forward->spec;
 
-	return spec->target == theirs->target_port && spec->snat == theirs->snat &&
+	return spec->target.kind == theirs->target.kind &&
+		spec->target.port == theirs->target.port && spec->snat == theirs->snat &&
 		(spec->kind == LISTENER_UNIX) == theirs->unix_listener &&
 		(spec->kind == LISTENER_UDP) == (theirs->proto == 17);
 }
@@ -112,8 +114,44 @@ static void finish(struct vm *vm)
 		if (!forward->in_worker)
 			vm_forward_push(vm, forward, NULL);
 	}
+	vm_vsock_adopted(vm);
 	vm->settled = true;
 	vm_forwards_bind(vm, true);
+}
+
+/* ---- vsock and TSI ---- */
+
+/* A worker of an earlier release has neither: -ENOSYS. */
+static void on_tsi(void *arg, int code, const char *text, struct worker_tsi *theirs)
+{
+	struct vm *vm = adoption_end(arg);
+
+	if (!vm || gone(code))
+		return;
+	if (code && code != -ENOSYS) {
+		give_up(vm, text);
+		return;
+	}
+	if (theirs)
+		vm_tsi_adopt(vm, theirs);
+	finish(vm);
+}
+
+static void on_vsock(void *arg, int code, const char *text, struct worker_vsock *theirs)
+{
+	struct vm *vm = adoption_end(arg);
+	struct worker_client *client;
+
+	if (!vm || gone(code))
+		return;
+	if (code && code != -ENOSYS) {
+		give_up(vm, text);
+		return;
+	}
+	client = supervised_client(vm->slot);
+	if (theirs)
+		vm_vsock_adopt(vm, theirs);
+	worker_client_tsi(client, on_tsi, adoption_new(vm, client));
 }
 
 static void on_forwards(
@@ -139,7 +177,7 @@ static void on_forwards(
 		else
 			worker_client_forward_delete(client, forwards[i].id, NULL, NULL);
 	}
-	finish(vm);
+	worker_client_vsock(client, on_vsock, adoption_new(vm, client));
 }
 
 /* ---- the description ---- */

@@ -15,7 +15,8 @@
 #define DEFAULT_SUBNET "10.0.2.0/24"
 #define V4_BITS(bits) ((bits)-96)
 
-const char *const vm_config_fields[] = {"name", "link", "net", "dns", "host_access", "ttl", NULL};
+const char *const vm_config_fields[] = {
+	"name", "link", "net", "dns", "host_access", "ttl", "vsock", NULL};
 
 static const char *const link_names[] = {"none", "stream", "dgram", "attach"};
 
@@ -97,6 +98,14 @@ static bool plain_path(const char *path)
 	return false;
 }
 
+bool vm_path_below(const char *path, const char *runtime_dir, const char *vm)
+{
+	char below[2 * VM_PATH_LEN];
+
+	snprintf(below, sizeof(below), "%s/vms/%s/", runtime_dir, vm);
+	return strncmp(path, below, strlen(below)) == 0 && plain_path(path + strlen(below));
+}
+
 static int read_path(struct json_object *link, const char *runtime_dir, struct vm_config *config,
 	struct error *err)
 {
@@ -126,8 +135,7 @@ static int read_path(struct json_object *link, const char *runtime_dir, struct v
 	if (path[0] != '/')
 		return error_set(err, 400, "link.path", "VM %s: link path %s is not absolute",
 			config->name, path);
-	if (!config->handed &&
-		(strncmp(path, below, strlen(below)) != 0 || !plain_path(path + strlen(below))))
+	if (!config->handed && !vm_path_below(path, runtime_dir, config->name))
 		return error_set(err, 400, "link.path", "VM %s: link path %s is not below %s",
 			config->name, path, below);
 	strcpy(config->path, path);
@@ -290,7 +298,8 @@ int vm_config_read(struct json_object *doc, const char *runtime_dir, enum vm_lin
 	if (read_name(doc, config, err) < 0 || read_link(doc, runtime_dir, config, err) < 0 ||
 		read_net(doc, config, err) < 0 || read_dns(doc, config, err) < 0)
 		return -1;
-	if (json_get_bool(doc, "", "host_access", &config->host_access, err) < 0 ||
+	if (vsock_config_read(doc, config->name, runtime_dir, &config->vsock, err) < 0 ||
+		json_get_bool(doc, "", "host_access", &config->host_access, err) < 0 ||
 		json_get_int(doc, "", "ttl", 0, TTL_MAX, &ttl, err) < 0)
 		return -1;
 	config->ttl_s = (uint32_t)ttl;
@@ -342,6 +351,8 @@ struct json_object *vm_config_json(const struct vm_config *config)
 	json_object_object_add(doc, "dns", dns_json(config));
 	json_put_bool(doc, "host_access", config->host_access);
 	json_put_int(doc, "ttl", config->ttl_s);
+	if (config->vsock.kind != VM_VSOCK_NONE)
+		json_object_object_add(doc, "vsock", vsock_config_json(&config->vsock));
 	return doc;
 }
 

@@ -11,6 +11,7 @@
 
 #include "common/addr.h"
 #include "common/error.h"
+#include "ctl/vsock_config.h"
 
 #include <json-c/json.h>
 #include <stdbool.h>
@@ -41,11 +42,14 @@ struct vm_config {
 	size_t n_search;
 	bool host_access;
 	uint32_t ttl_s; /* 0: never deleted by itself */
+	struct vsock_config vsock;
 };
 
 bool vm_name_valid(const char *name);
 /* A host name of letters, digits, '-', '_' and '.', each label 1 to 63 long. */
 bool domain_name_valid(const char *name);
+/* Whether a path is of a file below RUNTIME/vms/NAME/, by its text alone. */
+bool vm_path_below(const char *path, const char *runtime_dir, const char *vm);
 
 /* The fields of a POST that config reads, for the caller's json_only(); ends with NULL. */
 extern const char *const vm_config_fields[];

@@ -242,7 +242,7 @@ void vm_forward_push(struct vm *vm, struct forward *forward, struct completion *
 		.proto = forward->spec.kind == LISTENER_UDP ? 17 : 6,
 		.listen = forward->spec.listen,
 		.unix_listener = forward->spec.kind == LISTENER_UNIX,
-		.target_port = forward->spec.target,
+		.target = forward->spec.target,
 		.snat = forward->spec.snat,
 		.fd = forward->fd,
 	};

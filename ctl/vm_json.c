@@ -9,9 +9,14 @@
 
 const char *vm_state(const struct vm *vm)
 {
-	if (vm->failure[0] || vm->link_error[0])
+	if (vm->failure[0] || vm->link_error[0] || vm->vsock.error[0])
 		return "failed";
-	return vm->link_up ? "running" : "waiting";
+	return vm_in_use(vm) ? "running" : "waiting";
+}
+
+bool vm_in_use(const struct vm *vm)
+{
+	return vm->link_up || vm->vsock.up;
 }
 
 struct json_object *vm_lease_json(const struct vm *vm)
@@ -86,10 +91,14 @@ struct json_object *vm_json(struct vm *vm)
 
 	json_put_string(doc, "name", vm->config.name);
 	json_put_string(doc, "state", vm_state(vm));
-	if (vm->failure[0] || vm->link_error[0])
-		json_put_string(doc, "error", vm->link_error[0] ? vm->link_error : vm->failure);
+	if (vm->failure[0] || vm->link_error[0] || vm->vsock.error[0])
+		json_put_string(doc, "error",
+			vm->link_error[0]            ? vm->link_error
+				: vm->vsock.error[0] ? vm->vsock.error
+						     : vm->failure);
 	json_put_string(doc, "created", clock_rfc3339(vm->created_ms, time, sizeof(time)));
 	json_object_object_add(doc, "link", link_json(vm));
+	json_object_object_add(doc, "vsock", vm_vsock_json(vm));
 	json_object_object_add(doc, "net", net_json(vm));
 	json_object_object_get_ex(config, "dns", &dns);
 	json_object_object_add(doc, "dns", json_object_get(dns));
@@ -99,6 +108,7 @@ struct json_object *vm_json(struct vm *vm)
 	json_put_bool(doc, "ephemeral", vm->ephemeral);
 	json_put_int(doc, "ttl", vm->config.ttl_s);
 	json_put_int(doc, "forwards", (int64_t)vm->n_forwards);
+	json_put_int(doc, "maps", (int64_t)vm->n_maps);
 	json_object_object_add(doc, "lease", vm_lease_json(vm));
 	json_put_string(doc, "sandbox", vm->sandbox[0] ? vm->sandbox : NULL);
 	json_object_object_add(doc, "worker", worker_json(vm));

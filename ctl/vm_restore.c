@@ -139,6 +139,7 @@ int vms_restore(struct vms *vms, struct error *err)
 	TAILQ_FOREACH(restored.vm, &vms->list, next) {
 		if (store_forwards(vms->store, restored.vm->config.name, restore_forward, &restored,
 			    err) < 0 ||
+			vm_maps_restore(restored.vm, err) < 0 ||
 			vm_env_restore(restored.vm, err) < 0)
 			return -1;
 		vm_ttl_start(restored.vm);
@@ -162,6 +163,7 @@ void vm_settle(struct vm *vm, bool first)
 			vm_link_push(vm, NULL);
 		}
 	}
+	vm_vsock_settle(vm, first);
 	vm_forwards_bind(vm, first);
 }
 

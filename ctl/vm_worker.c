@@ -2,8 +2,8 @@
 /*
  * A VM's worker: what it is told and what it tells. See vm.h.
  *
- * A new worker gets Configure (with the flow memory), then the link, then each forward, in one go:
- * requests are carried out in order, so nothing waits. From then on changes are sent as they come.
+ * A new worker gets Configure (with the flow memory), then the link, the vsock and what the guest had
+ * through TSI, then each forward, in one go: requests are carried out in order, so nothing waits. From then on changes are sent as they come.
  * All that it tells are claims of a process that its guest may have captured: they are kept for show
  * (lease, MAC) and for its successor (names), within bounds, and decide nothing.
  */
@@ -31,7 +31,7 @@ struct worker_client *vm_worker(struct vm *vm)
 void vm_worker_want(struct vm *vm)
 {
 	if (vm->config.link == VM_LINK_STREAM || vm->config.link == VM_LINK_DGRAM || vm->nic >= 0 ||
-		vm->n_forwards)
+		vm->config.vsock.kind != VM_VSOCK_NONE || vm->n_forwards)
 		supervised_want(vm->slot, true);
 }
 
@@ -221,6 +221,8 @@ void vm_worker_configure(struct vm *vm, struct worker_client *client)
 	vm->configured = true;
 	vm->flows_dead = false;
 	vm_link_push(vm, NULL);
+	vm_vsock_push(vm, NULL);
+	vm_tsi_push(vm, NULL);
 	TAILQ_FOREACH(forward, &vm->forwards, next)
 		vm_forward_push(vm, forward, NULL);
 	/* Last: its answer says that the others are through, too. */
@@ -264,9 +266,11 @@ static void on_down(void *arg, const char *text)
 	vm->sandbox[0] = '\0';
 	vm->flows_dead = vm->flow_memory >= 0;
 	vm_event(vm, "worker.died", vm_event_reason(text));
+	vm_dials_cancel(vm);
 	vm_link_orphaned(vm);
 	if (was_up)
 		vm_event(vm, "link.down", vm_event_reason("worker died"));
+	vm_vsock_orphaned(vm);
 }
 
 static void on_failed(void *arg, int code, const char *text)
@@ -375,6 +379,21 @@ static void on_link_returned(void *arg, int *fd)
 		vm_event(vm, "link.down", vm_event_reason("the VMM's socket has gone"));
 }
 
+static void on_vsock_changed(void *arg, const struct worker_vsock_event *event)
+{
+	vm_vsock_changed(arg, event);
+}
+
+static void on_tsi_closed(void *arg, uint32_t svm_port)
+{
+	vm_tsi_close(arg, svm_port);
+}
+
+static void on_tsi_proxies(void *arg, const struct tsi_proxy *proxies, size_t n)
+{
+	vm_tsi_proxies(arg, proxies, n);
+}
+
 static int on_env_get(void *arg, char **document, size_t *len)
 {
 	struct vm *vm = arg;
@@ -403,5 +422,10 @@ const struct supervised_ops vm_worker_ops = {
 			.flow_refused = on_flow_refused,
 			.link_returned = on_link_returned,
 			.env_get = on_env_get,
+			.vsock_dial = vm_vsock_dial,
+			.tsi_listen = vm_tsi_listen,
+			.tsi_closed = on_tsi_closed,
+			.tsi_proxies = on_tsi_proxies,
+			.vsock_changed = on_vsock_changed,
 		},
 };

@@ -166,7 +166,7 @@ void worker_client_event(void *arg, const Netdp__Envelope *env, int *fds, size_t
 		good = on_link_returned(client, fds, n_fds);
 		break;
 	default:
-		break; /* of a later version */
+		worker_client_vsock_event(client, env, &good); /* or of a later version */
 	}
 	/* No callback frees the client when it is told good news; see worker_client.h. */
 	if (!good)
@@ -311,11 +311,9 @@ static bool read_forward(const Netdp__ForwardAdd *msg, struct worker_forward *ou
 		return false;
 	if (!msg->unix_listener && !wire_get_endpoint(msg->addr, msg->port, &out->listen))
 		return false;
-	if (!msg->target || msg->target->kind_case != NETDP__TARGET__KIND_PORT ||
-		msg->target->port > UINT16_MAX)
+	if (!msg->target || !worker_target_read(msg->target, &out->target))
 		return false;
 	out->unix_listener = msg->unix_listener;
-	out->target_port = (uint16_t)msg->target->port;
 	out->snat = msg->snat;
 	return true;
 }

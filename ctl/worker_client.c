@@ -69,13 +69,16 @@ static void answer_env(struct worker_client *client, uint64_t id)
 static void on_request(void *arg, uint64_t id, const Netdp__Envelope *env, int *fds, size_t n_fds)
 {
 	struct worker_client *client = arg;
+	bool good = true;
 
 	(void)fds;
 	(void)n_fds;
 	if (env->body_case == NETDP__ENVELOPE__BODY_ENV_GET)
 		answer_env(client, id);
-	else
+	else if (!worker_client_vsock_request(client, id, env, &good))
 		rpc_reply_status(client->rpc, id, -ENOSYS, "unknown request");
+	if (!good)
+		rpc_abort(client->rpc, -EPROTO, "a malformed request");
 }
 
 static const struct rpc_ops rpc_ops = {.hello = on_hello,
@@ -161,15 +164,20 @@ static void on_plain(
 	free(plain);
 }
 
-static void call_plain(struct worker_client *client, Netdp__Envelope *env, const int *fds,
-	size_t n_fds, worker_done_fn *done, void *arg)
+void worker_client_call_plain(struct worker_client *client, Netdp__Envelope *env, const int *fds,
+	size_t n_fds, unsigned deadline_ms, worker_done_fn *done, void *arg)
 {
 	struct plain *plain = done ? worker_client_alloc(1, sizeof(*plain)) : NULL;
 
 	if (plain)
 		*plain = (struct plain){done, arg};
-	rpc_call(client->rpc, env, fds, n_fds, WORKER_CLIENT_DEADLINE_MS, done ? on_plain : NULL,
-		plain);
+	rpc_call(client->rpc, env, fds, n_fds, deadline_ms, done ? on_plain : NULL, plain);
+}
+
+static void call_plain(struct worker_client *client, Netdp__Envelope *env, const int *fds,
+	size_t n_fds, worker_done_fn *done, void *arg)
+{
+	worker_client_call_plain(client, env, fds, n_fds, WORKER_CLIENT_DEADLINE_MS, done, arg);
 }
 
 /* ---- messages that are parts of others ---- */
@@ -382,8 +390,7 @@ void worker_client_forward_add(struct worker_client *client, const struct worker
 	Netdp__Target target = NETDP__TARGET__INIT;
 
 	netdp__forward_add__init(&msg);
-	target.kind_case = NETDP__TARGET__KIND_PORT;
-	target.port = forward->target_port;
+	worker_target_put(&forward->target, &target);
 	msg.id = wire_put_text(forward->id);
 	msg.proto = (Netdp__Proto)forward->proto;
 	msg.unix_listener = forward->unix_listener;

@@ -26,6 +26,7 @@
 #define CTL_WORKER_CLIENT_H
 
 #include "common/addr.h"
+#include "ctl/tsi.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -34,6 +35,9 @@
 #define WORKER_CLIENT_DEADLINE_MS 10000
 #define WORKER_FORWARDS_MAX 512 /* more than a worker takes; what an answer may list */
 #define WORKER_NAME_MAX 253
+#define WORKER_DIALS_MAX 64
+#define WORKER_STREAM_DEADLINE_MS 15000 /* the guest's own are shorter */
+#define WORKER_PREFIX_MAX (64u << 10)
 
 struct event_base;
 struct worker_client;
@@ -104,17 +108,76 @@ struct worker_config {
 	int flow_memory;  /* the memfd of the VM's flows; kept by netctld across workers; -1 none */
 };
 
+/* Where a stream of the host's may lead. */
+enum worker_target_kind {
+	WORKER_TO_PORT,      /* a TCP or UDP port of the guest's */
+	WORKER_TO_VSOCK,     /* its vsock port */
+	WORKER_TO_TSI_FIRST, /* its first TSI listener, IPv4 before IPv6; port means nothing */
+	WORKER_TO_TSI_VM_PORT,
+	WORKER_TO_TSI_BOUND_PORT,
+};
+
+struct worker_target {
+	enum worker_target_kind kind;
+	uint32_t port;
+};
+
 struct worker_forward {
 	char id[160];
 	int proto; /* 6 TCP (unix listeners too), 17 UDP */
 	struct endpoint listen;
 	bool unix_listener; /* then listen means nothing */
-	uint16_t target_port;
+	struct worker_target target;
 	bool snat;
 	int fd; /* the listening (TCP, unix) or bound (UDP) socket */
 };
 
+enum worker_vsock_kind {
+	WORKER_VSOCK_NONE,
+	WORKER_VSOCK_VHOST,
+	WORKER_VSOCK_STREAM,
+	WORKER_VSOCK_HYBRID
+};
+
+/* Whom a listening unix socket of the vsock's is for. */
+enum worker_vsock_use { WORKER_VSOCK_HOST, WORKER_VSOCK_PORT };
+
+/* A stream that somebody accepted for the guest. */
+struct worker_stream {
+	struct worker_target target;
+	const void *prefix; /* read from it already */
+	size_t prefix_len;
+	bool tcp;               /* else a unix socket */
+	struct endpoint client; /* of tcp: its far end */
+};
+
 /* ---- what comes back ---- */
+
+#define WORKER_VSOCK_LISTENERS_MAX 512 /* more than we give it */
+
+struct worker_vsock_listener {
+	enum worker_vsock_use use;
+	uint32_t port;
+	int fd;
+};
+
+/* The vsock as the worker has it; fds as in worker_forwards_fn. */
+struct worker_vsock {
+	enum worker_vsock_kind kind;
+	uint64_t cid;
+	bool up;
+	int vmm; /* the VMM's listener, or -1 */
+	struct worker_vsock_listener *listeners;
+	size_t n;
+};
+
+/* What the guest holds through TSI; each listener's fd may be taken. Their order is that of age. */
+struct worker_tsi {
+	struct tsi_listener *listeners;
+	size_t n;
+	const struct tsi_proxy *proxies;
+	size_t n_proxies;
+};
 
 struct worker_description {
 	char vm[64];
@@ -176,6 +239,8 @@ typedef void worker_stats_fn(
 /* All flows up to `max` asked for; truncated says that there were more. */
 typedef void worker_flows_fn(void *arg, int code, const char *text, const struct worker_flow *flows,
 	size_t n, bool truncated);
+typedef void worker_vsock_fn(void *arg, int code, const char *text, struct worker_vsock *vsock);
+typedef void worker_tsi_fn(void *arg, int code, const char *text, struct worker_tsi *tsi);
 /* In each of these the last arguments are NULL/0 where code is not 0. */
 
 /* ---- events ---- */
@@ -194,6 +259,13 @@ struct worker_refused_event { /* aggregated: one a destination and second */
 	uint32_t count;
 };
 
+struct worker_vsock_event {
+	bool up;
+	enum worker_vsock_kind kind;
+	bool refused;   /* a second VMM was turned away; up is that of the one in use */
+	char text[256]; /* why, or "" */
+};
+
 /* Any may be NULL. arg is the one given to supervisor_add(). */
 struct worker_client_events {
 	void (*link_changed)(void *arg, const struct worker_link_event *event);
@@ -207,6 +279,16 @@ struct worker_client_events {
 	/* The worker asks for the guest's env document, at each read of it. 0 with a malloc'd
 	 * *document, which the client wipes and frees; or a negative errno for the worker. */
 	int (*env_get)(void *arg, char **document, size_t *len);
+	/* The worker wants a connected stream socket: to what the host has at a vsock port, or to the
+	 * VMM's own socket. To be answered once by worker_client_dialed(), now or later, unless the
+	 * client ends before. At most WORKER_DIALS_MAX are open at a time. */
+	void (*vsock_dial)(void *arg, uint64_t question, bool vmm, uint32_t port);
+	/* The guest listens through TSI. Returns an fd, which stays the callee's, with where it is
+	 * bound, or a negative errno for the guest. */
+	int (*tsi_listen)(void *arg, const struct tsi_listener *asked, struct endpoint *host);
+	void (*tsi_closed)(void *arg, uint32_t svm_port);
+	void (*tsi_proxies)(void *arg, const struct tsi_proxy *proxies, size_t n);
+	void (*vsock_changed)(void *arg, const struct worker_vsock_event *event);
 };
 
 /* ---- requests ---- */
@@ -241,6 +323,27 @@ void worker_client_forwards(struct worker_client *client, worker_forwards_fn *do
 void worker_client_stats(struct worker_client *client, worker_stats_fn *done, void *arg);
 void worker_client_flows(
 	struct worker_client *client, size_t max, worker_flows_fn *done, void *arg);
+
+/* ---- vsock and TSI (worker_client_vsock.c) ---- */
+
+/* The VMM's listener, where the kind has one, else -1. NONE takes the vsock away. */
+void worker_client_vsock_set(struct worker_client *client, enum worker_vsock_kind kind, int vmm,
+	uint64_t cid, worker_done_fn *done, void *arg);
+void worker_client_vsock_listen(struct worker_client *client, enum worker_vsock_use use,
+	uint32_t port, int fd, worker_done_fn *done, void *arg);
+void worker_client_vsock_unlisten(struct worker_client *client, enum worker_vsock_use use,
+	uint32_t port, worker_done_fn *done, void *arg);
+void worker_client_vsock(struct worker_client *client, worker_vsock_fn *done, void *arg);
+/* Done when the guest accepted or refused. */
+void worker_client_stream_attach(struct worker_client *client, const struct worker_stream *stream,
+	int fd, worker_done_fn *done, void *arg);
+/* To a successor, or after a restore: those that have an fd, in order, and the proxies. done is
+ * called once for all. */
+void worker_client_tsi_restore(
+	struct worker_client *client, const struct vm_tsi *tsi, worker_done_fn *done, void *arg);
+void worker_client_tsi(struct worker_client *client, worker_tsi_fn *done, void *arg);
+/* The answer to vsock_dial(): a connected socket, which is duplicated, or a negative errno. */
+void worker_client_dialed(struct worker_client *client, uint64_t question, int fd, bool tcp);
 
 /* The worker's protocol version and release as its Hello said. */
 uint32_t worker_client_version(const struct worker_client *client);

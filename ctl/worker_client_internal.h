@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What worker_client.c (requests) and worker_answers.c (what a worker says) share. */
+/* What worker_client*.c (requests) and worker_*answers.c (what a worker says) share. */
 #ifndef CTL_WORKER_CLIENT_INTERNAL_H
 #define CTL_WORKER_CLIENT_INTERNAL_H
 
@@ -16,10 +16,28 @@ struct worker_client {
 	void *events_arg;
 	const struct worker_client_hooks *hooks;
 	void *arg;
+	unsigned dials; /* that it asked for and we have not answered */
 };
 
 /* calloc() of at least one byte that aborts where there is no memory: a completion is owed. */
 void *worker_client_alloc(size_t n, size_t size);
+
+/* Sends a request that is answered by a Status. */
+void worker_client_call_plain(struct worker_client *client, Netdp__Envelope *env, const int *fds,
+	size_t n_fds, unsigned deadline_ms, worker_done_fn *done, void *arg);
+
+/* ---- worker_client_vsock.c ---- */
+
+bool worker_tsi_listener_read(const Netdp__TsiListener *msg, struct tsi_listener *out);
+/* NULL where one is malformed; else to be freed. */
+struct tsi_proxy *worker_tsi_proxies_read(Netdp__TsiProxy *const *list, size_t n);
+bool worker_target_read(const Netdp__Target *msg, struct worker_target *out);
+void worker_target_put(const struct worker_target *target, Netdp__Target *out);
+/* Questions and events of the vsock's; false where it is none, or malformed: then *good is false. */
+bool worker_client_vsock_request(
+	struct worker_client *client, uint64_t id, const Netdp__Envelope *env, bool *good);
+bool worker_client_vsock_event(
+	struct worker_client *client, const Netdp__Envelope *env, bool *good);
 
 void worker_client_event(void *arg, const Netdp__Envelope *env, int *fds, size_t n_fds);
 

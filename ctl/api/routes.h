@@ -41,6 +41,10 @@ void api_env_patch(struct api_request *request);
 void api_secrets_get(struct api_request *request);
 void api_secret_put(struct api_request *request);
 void api_secret_delete(struct api_request *request);
+void api_maps_get(struct api_request *request);
+void api_maps_post(struct api_request *request);
+void api_map_delete(struct api_request *request);
+void api_listeners_get(struct api_request *request);
 void api_stats_get(struct api_request *request);
 void api_flows_get(struct api_request *request);
 

@@ -46,6 +46,13 @@ static const char *const steps[] = {
 	" sealed BLOB NOT NULL,"
 	" PRIMARY KEY (vm, name)"
 	") STRICT;",
+	/* 2 → 3 */
+	"CREATE TABLE maps ("
+	" vm TEXT NOT NULL REFERENCES vms(name) ON DELETE CASCADE,"
+	" port INTEGER NOT NULL,"
+	" spec TEXT NOT NULL,"
+	" PRIMARY KEY (vm, port)"
+	") STRICT, WITHOUT ROWID;",
 };
 
 #define N_STEPS ((int)(sizeof(steps) / sizeof(*steps)))

@@ -48,7 +48,7 @@ int store_vm_set_policy(
 int store_vm_set_hosts(struct store *store, const char *name, const char *hosts, struct error *err);
 int store_vm_set_guest(struct store *store, const char *name, const char *mac, const char *lease,
 	struct error *err);
-/* With its forwards, env and secrets. */
+/* With its forwards, maps, env and secrets. */
 int store_vm_delete(struct store *store, const char *name, struct error *err);
 typedef void store_vm_fn(void *arg, const struct store_vm *vm);
 int store_vms(struct store *store, store_vm_fn *each, void *arg, struct error *err);
@@ -62,6 +62,16 @@ typedef void store_forward_fn(void *arg, const char *id, const char *spec);
 /* In the order they were made. */
 int store_forwards(
 	struct store *store, const char *vm, store_forward_fn *each, void *arg, struct error *err);
+
+/* ---- maps ---- */
+
+int store_map_insert(
+	struct store *store, const char *vm, uint32_t port, const char *spec, struct error *err);
+int store_map_delete(struct store *store, const char *vm, uint32_t port, struct error *err);
+typedef void store_map_fn(void *arg, const char *spec);
+/* By port. */
+int store_maps(
+	struct store *store, const char *vm, store_map_fn *each, void *arg, struct error *err);
 
 /* ---- env and secrets ---- */
 

@@ -295,7 +295,7 @@ static inline bool port_is_free(uint16_t port)
 /* Adds a forward and closes our own copy of its listener. */
 static inline uint16_t forward_web(void)
 {
-	struct worker_forward forward = {.proto = 6, .target_port = 80};
+	struct worker_forward forward = {.proto = 6, .target = {WORKER_TO_PORT, 80}};
 	struct outcome outcome = {0};
 	uint16_t port;
 
@@ -327,7 +327,7 @@ static inline void on_forwards(
 	ck_assert_uint_eq(n, 40);
 	for (size_t i = 0; i < n; i++) {
 		ck_assert_int_ge(forwards[i].fd, 0);
-		ck_assert_uint_eq(forwards[i].target_port, 80);
+		ck_assert_uint_eq(forwards[i].target.port, 80);
 	}
 }
 
