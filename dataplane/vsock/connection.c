@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #define SPILL_FIRST 4096u
-#define TELL_BYTES (64u << 10) /* taken by the host since the guest was told: news worth a packet */
+#define TELL_PART 4 /* of what the guest may send, taken since it was told: news worth a packet */
 
 static void count(struct vsock_conn *conn, enum counter id)
 {
@@ -138,23 +138,22 @@ static bool check_ends(struct vsock_conn *conn)
 
 /* ---- guest to host ---- */
 
-/* What the guest believes free, if it counts as we do. */
-static uint32_t believed_room(const struct vsock_conn *conn)
+/* How much the guest may have on the way: of what we allow no more than its own buffer's size,
+ * which is what Linux caps it to. */
+static uint32_t guest_limit(const struct vsock_conn *conn)
 {
-	uint32_t used = conn->rx_cnt - conn->told_fwd_cnt;
-
-	return used < VSOCK_CREDIT ? VSOCK_CREDIT - used : 0;
+	return conn->peer_buf_alloc < VSOCK_CREDIT ? conn->peer_buf_alloc : VSOCK_CREDIT;
 }
 
 static void taken(struct vsock_conn *conn, uint32_t n)
 {
-	uint32_t news;
+	uint32_t news, limit = guest_limit(conn), believed_used = conn->rx_cnt - conn->told_fwd_cnt;
 
 	conn->fwd_cnt += n;
 	news = conn->fwd_cnt - conn->told_fwd_cnt;
-	if (conn->state != VSOCK_OPEN || !news || believed_room(conn) >= VSOCK_CREDIT / 2)
+	if (conn->state != VSOCK_OPEN || !news || believed_used <= limit / 2)
 		return;
-	if (news >= TELL_BYTES || !conn->spill_len) {
+	if (news >= limit / TELL_PART || !conn->spill_len) {
 		conn->owe_credit = true;
 		vsock_mux_want_turn(conn->mux, conn, true);
 	}

@@ -14,8 +14,10 @@
  *	               spilled, and fwd_cnt stands still until the host has it. So a spill is
  *	               never longer than the credit given.
  *
- * A CREDIT_UPDATE goes out when the guest believes less than half of the buffer free and the
- * host took 64 KiB, or all, since it was told; mostly other packets carry the news.
+ * A CREDIT_UPDATE goes out when the guest believes less than half of the buffer free and the host
+ * took a quarter of it, or all, since it was told; mostly other packets carry the news. Half of what
+ * counts is also half of the guest's own buffer: Linux has no more than that on the way, whatever
+ * we allow, and would wait for a word that never came.
  *
  * The states:
  *

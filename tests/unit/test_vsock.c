@@ -167,6 +167,22 @@ START_TEST(credit_comes_when_the_host_took_the_bytes)
 }
 END_TEST
 
+/* Linux sends no more unanswered than its own receive buffer would hold. */
+START_TEST(credit_comes_to_a_guest_with_a_small_buffer)
+{
+	struct vsock_packet packet;
+
+	rig.buf_alloc = 8192;
+	guest_open(1000);
+	for (unsigned n = 1; n <= 8; n++) {
+		guest_rw(1000, RIG_SOCKET, block, 8192);
+		host_read(rig.hosts[0], block, 8192);
+		packet = guest_expect(VSOCK_OP_CREDIT_UPDATE, 1000);
+		ck_assert_uint_eq(packet.fwd_cnt, n * 8192);
+	}
+}
+END_TEST
+
 START_TEST(a_guest_that_oversteps_is_reset)
 {
 	struct vsock_packet packet = {0};
@@ -553,6 +569,7 @@ int main(void)
 	tcase_set_timeout(c, 60);
 	tcase_add_test(c, the_guests_buffer_is_never_overrun);
 	tcase_add_test(c, credit_comes_when_the_host_took_the_bytes);
+	tcase_add_test(c, credit_comes_to_a_guest_with_a_small_buffer);
 	tcase_add_test(c, a_guest_that_oversteps_is_reset);
 	tcase_add_test(c, a_credit_request_is_answered);
 	tcase_add_test(c, much_goes_both_ways_unharmed);
