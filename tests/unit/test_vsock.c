@@ -490,7 +490,7 @@ START_TEST(what_hosts_do_not_take_is_bounded)
 			continue;
 		}
 		rig_run(1);
-		if (waited == 20) {
+		if (waited == 20 && !got) {
 			ck_assert_uint_ge(sent, VSOCK_SPILL_MAX);
 			ck_assert_uint_lt(sent, VSOCK_SPILL_MAX + (8u << 20));
 		}
