@@ -211,6 +211,56 @@ START_TEST(a_credit_request_is_answered)
 }
 END_TEST
 
+static void guest_takes(uint32_t len)
+{
+	for (uint32_t got = 0; got < len;) {
+		struct vsock_packet packet = guest_next();
+
+		if (packet.op != VSOCK_OP_RW)
+			continue;
+		got += packet.len;
+		rig.fwd_cnt += packet.len;
+		ck_assert_uint_le(got, len);
+		guest_send(VSOCK_OP_CREDIT_UPDATE, 1000, RIG_SOCKET, 0);
+	}
+}
+
+/* Its writes while the guest takes nothing are no news; the next one after that is. */
+START_TEST(a_host_that_writes_on_is_heard_again)
+{
+	rig.buf_alloc = 1000;
+	guest_open(1000);
+	for (unsigned round = 0; round < 3; round++) {
+		for (unsigned i = 0; i < 10; i++) {
+			ck_assert_int_eq(os_send(rig.hosts[0], block, 1000, 0), 1000);
+			rig_run(1);
+		}
+		guest_takes(10000);
+		rig_run(1);
+	}
+}
+END_TEST
+
+/* Nor are its reads while nothing waits for them; but once something does, they are. */
+START_TEST(a_host_that_reads_on_is_heard_again)
+{
+	static uint8_t buf[VSOCK_PAYLOAD_MAX];
+
+	rig.narrow = true;
+	guest_open(1000);
+	for (unsigned round = 0; round < 3; round++) {
+		for (unsigned i = 0; i < 10; i++) {
+			guest_rw(1000, RIG_SOCKET, block, 100);
+			host_read(rig.hosts[0], buf, 100);
+			rig_run(1);
+		}
+		guest_rw(1000, RIG_SOCKET, block, sizeof(block));
+		rig_run(1);
+		host_read(rig.hosts[0], buf, sizeof(buf));
+	}
+}
+END_TEST
+
 /* What the guest sends in the tests below: byte i of the stream. */
 static uint8_t byte_at(uint32_t i)
 {
@@ -572,6 +622,8 @@ int main(void)
 	tcase_add_test(c, credit_comes_to_a_guest_with_a_small_buffer);
 	tcase_add_test(c, a_guest_that_oversteps_is_reset);
 	tcase_add_test(c, a_credit_request_is_answered);
+	tcase_add_test(c, a_host_that_writes_on_is_heard_again);
+	tcase_add_test(c, a_host_that_reads_on_is_heard_again);
 	tcase_add_test(c, much_goes_both_ways_unharmed);
 	suite_add_tcase(s, c);
 	tcase_add_checked_fixture(e, rig_setup, rig_teardown);
