@@ -270,36 +270,40 @@ void http_answer_free(struct answer *answer)
 	answer->body = NULL;
 }
 
+/* Takes the answer apart: its document to *out, where that is wanted. */
+static int take_answer(const struct cli *cli, struct answer *answer, struct json_object **out)
+{
+	int status = http_result(cli, answer);
+
+	if (!status && out && !answer->body)
+		status = cli_error(cli, STATUS_FAILURE, "netctld answered without a document");
+	if (!status && out) {
+		*out = answer->body;
+		answer->body = NULL;
+	}
+	http_answer_free(answer);
+	return status;
+}
+
 int http_call(struct cli *cli, const char *method, char *path, struct json_object *body,
 	struct json_object **out)
 {
 	struct answer answer;
 	int status = http_send(cli, method, path, body, &answer);
 
-	if (!status)
-		status = http_result(cli, &answer);
-	if (!status && out && !answer.body)
-		status = cli_error(cli, STATUS_FAILURE, "netctld answered without a document");
-	if (!status && out) {
-		*out = answer.body;
-		answer.body = NULL;
-	}
-	http_answer_free(&answer);
-	return status;
+	return status ? status : take_answer(cli, &answer, out);
 }
 
-int http_call_bytes(struct cli *cli, const char *method, char *path, const void *bytes, size_t len)
+int http_call_bytes(struct cli *cli, const char *method, char *path, const void *bytes, size_t len,
+	struct json_object **out)
 {
 	struct content content = {
 		.type = "Content-Type: application/octet-stream", .bytes = bytes, .len = len};
 	struct answer answer;
 	int status = request(cli, method, path, &content, &answer);
 
-	if (!status)
-		status = http_result(cli, &answer);
-	http_answer_free(&answer);
 	free(path);
-	return status;
+	return status ? status : take_answer(cli, &answer, out);
 }
 
 void http_wipe_buffers(void)

@@ -32,8 +32,9 @@ void http_answer_free(struct answer *answer);
 int http_call(struct cli *cli, const char *method, char *path, struct json_object *body,
 	struct json_object **out);
 
-/* The same with a body of bytes, which stay the caller's, and no document in the answer. */
-int http_call_bytes(struct cli *cli, const char *method, char *path, const void *bytes, size_t len);
+/* The same with a body of bytes, which stay the caller's. */
+int http_call_bytes(struct cli *cli, const char *method, char *path, const void *bytes, size_t len,
+	struct json_object **out);
 /* Has libcurl wipe what it frees; to be called before anything else here. */
 void http_wipe_buffers(void);
 

@@ -12,6 +12,7 @@ static const struct noun *const nouns[] = {
 	&noun_hosts,
 	&noun_env,
 	&noun_secret,
+	&noun_snapshot,
 	&noun_stats,
 	&noun_flows,
 	&noun_events,

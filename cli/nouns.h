@@ -13,6 +13,7 @@ extern const struct noun noun_policy;
 extern const struct noun noun_hosts;
 extern const struct noun noun_env;
 extern const struct noun noun_secret;
+extern const struct noun noun_snapshot;
 extern const struct noun noun_stats;
 extern const struct noun noun_flows;
 extern const struct noun noun_events;

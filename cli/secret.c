@@ -81,8 +81,8 @@ static int secret_set(struct cli *cli, const struct args *args)
 	if (err < 0)
 		return cli_error(cli, STATUS_FAILURE, "%s: %s",
 			file && strcmp(file, "-") != 0 ? file : "stdin", strerror(-err));
-	status = http_call_bytes(
-		cli, "PUT", http_path("vms", args->words[0], "secrets", name, NULL), value, len);
+	status = http_call_bytes(cli, "PUT",
+		http_path("vms", args->words[0], "secrets", name, NULL), value, len, NULL);
 	os_wipe(value, SECRET_MAX);
 	free(value);
 	return status;

@@ -122,6 +122,19 @@ static void show_lease(struct json_object *vm)
 	line("lease", text);
 }
 
+/* Whether a snapshot would lose nothing, or what it would. */
+static void show_idle(struct json_object *vm)
+{
+	char text[128];
+
+	if (!doc_get(vm, "busy"))
+		return line("idle", "unknown: the worker does not answer");
+	snprintf(text, sizeof(text), "no: %s pending, %s live, %s queued",
+		doc_text(vm, "busy.pending"), doc_text(vm, "busy.live"),
+		doc_text(vm, "busy.queued"));
+	line("idle", doc_bool(vm, "idle") ? "yes" : text);
+}
+
 static void show(const struct cli *cli, struct json_object *vm)
 {
 	const char *state = doc_text(vm, "state");
@@ -149,6 +162,7 @@ static void show(const struct cli *cli, struct json_object *vm)
 	line("ttl",
 		doc_int(vm, "ttl") ? duration_format((uint64_t)doc_int(vm, "ttl"), ttl, sizeof(ttl))
 				   : "");
+	show_idle(vm);
 	line("sandbox", doc_text(vm, "sandbox"));
 	show_worker(vm);
 }
@@ -250,6 +264,34 @@ static const struct command commands[] = {
 		.run = vm_show,
 	},
 	{
+		.name = "restore",
+		.usage = "NAME ID [--require-secrets]",
+		.summary = "Bring a VM's network to what a snapshot recorded",
+		.example = "netctl vm restore web 2caef81098ec7bfa",
+		.options = vm_restore_options,
+		.min_words = 2,
+		.max_words = 2,
+		.run = vm_restore,
+		.notes =
+			"Before the VMM lets the restored guest go. All of the record is restored, or\n"
+			"nothing and what is in the way is named (exit status 4): a host port that\n"
+			"somebody else has, another subnet. The VM keeps its link, its vsock's paths\n"
+			"and CID, and its secrets; those that it lacks are told.\n",
+	},
+	{
+		.name = "reset",
+		.usage = "NAME",
+		.summary = "End a guest's life: its connections, listeners, lease and names",
+		.example = "netctl vm reset web",
+		.min_words = 1,
+		.max_words = 1,
+		.run = vm_reset,
+		.notes =
+			"For a VM that is used again: when the command returns, nothing of what was\n"
+			"before reaches the next guest. Link, forwards, maps, policy, hosts and\n"
+			"environment stay. A worker of an older release is replaced.\n",
+	},
+	{
 		.name = "delete",
 		.usage = "NAME",
 		.summary = "Delete a VM's network: its worker, forwards and records",
@@ -261,4 +303,4 @@ static const struct command commands[] = {
 	{0},
 };
 
-const struct noun noun_vm = {"vm", "VMs: create, list, show, delete", commands};
+const struct noun noun_vm = {"vm", "VMs: create, list, show, restore, reset, delete", commands};

@@ -26,7 +26,12 @@ static size_t leniency(const char *text, size_t len)
 
 struct json_object *json_read(const char *text, size_t len, struct error *err)
 {
-	struct json_tokener *tokener = json_tokener_new_ex(MAX_DEPTH);
+	return json_read_deeper(text, len, 0, err);
+}
+
+struct json_object *json_read_deeper(const char *text, size_t len, int deeper, struct error *err)
+{
+	struct json_tokener *tokener = json_tokener_new_ex(MAX_DEPTH + deeper);
 	struct json_object *doc;
 	enum json_tokener_error why;
 	size_t end;
@@ -64,9 +69,11 @@ struct json_object *json_read(const char *text, size_t len, struct error *err)
 		error_set(err, 400, NULL, "null, where an object is wanted");
 	else
 		error_set(err, 400, NULL, "not JSON: %s at byte %zu",
-			why == json_tokener_success            ? "more after the end"
-				: why == json_tokener_continue ? "unfinished"
-							       : json_tokener_error_desc(why),
+			why == json_tokener_success ? "more after the end"
+				: why == json_tokener_continue ||
+					why == json_tokener_error_parse_eof
+				? "unfinished"
+				: json_tokener_error_desc(why),
 			end);
 	return NULL;
 }

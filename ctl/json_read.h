@@ -25,6 +25,9 @@ struct json_object *json_read(const char *text, size_t len, struct error *err);
 int json_only(
 	struct json_object *obj, const char *path, const char *const *fields, struct error *err);
 
+/* The same for a document that holds others, `deeper` levels below. */
+struct json_object *json_read_deeper(const char *text, size_t len, int deeper, struct error *err);
+
 /* "path.key" or "key"; and "path.key[i]". Returns buf. */
 const char *json_path(char *buf, size_t len, const char *path, const char *key);
 const char *json_path_at(char *buf, size_t len, const char *path, size_t index);

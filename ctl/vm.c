@@ -117,6 +117,7 @@ void vm_free(struct vm *vm)
 	}
 	vm_link_close(vm, false);
 	vm_vsock_close(vm, false);
+	vm_vhost_drop(vm);
 	vm_dials_cancel(vm);
 	vm_maps_free(vm);
 	vm_tsi_clear(vm);
@@ -521,6 +522,7 @@ static void on_housekeeping(evutil_socket_t fd, short what, void *arg)
 			vm_event(vm, "guest.lease", vm_lease_json(vm));
 		vm->guest_dirty = vm->lease_new = false;
 		vm_tsi_tick(vm);
+		vm_vhost_tick(vm);
 		if (vms->ticks % RETRY_TICKS == 0 && vm->settled && !vm->adopting)
 			vm_settle(vm, false);
 	}

@@ -9,9 +9,11 @@
  *	vm_link.c     the socket at which a VMM finds its NIC
  *	vm_forward.c  a VM's forwards and their listening sockets
  *	vm_vsock.c    the sockets of its vsock
+ *	vm_vhost.c    the session of its VMM, for a successor
  *	vm_map.c      its maps, and connections to where they lead
  *	vm_tsi.c      what its guest holds through TSI
  *	vm_worker.c   what the VM's worker is told, and what it tells
+ *	vm_reset.c    the end of a guest's life, and whether it can be had without loss
  *	vm_adopt.c    a worker that outlived the netctld before us
  *
  * State, as the API names it:
@@ -50,6 +52,7 @@
 #include "ctl/supervisor.h"
 #include "ctl/tsi.h"
 #include "ctl/vm_config.h"
+#include "ctl/vm_vhost.h"
 #include "ctl/vm_vsock.h"
 
 #include <json-c/json.h>
@@ -109,6 +112,7 @@ struct vm {
 
 	/* the vsock */
 	struct vm_vsock vsock;
+	struct vm_vhost vhost;
 	struct vm_tsi tsi;
 	TAILQ_HEAD(map_list, map) maps; /* by port */
 	size_t n_maps;
@@ -119,6 +123,7 @@ struct vm {
 	bool configured; /* the live worker had its Configure, so changes are to be sent */
 	bool adopting;   /* its Description or Forwards are on their way */
 	bool describing; /* it is being configured, and its Description is on its way */
+	bool resetting;  /* what it tells may be of the guest's old life */
 	bool settled;    /* sockets were bound, or found in an adopted worker */
 	int flow_memory; /* -1 until the first worker */
 	bool flows_dead; /* flow_memory holds a dead worker's flows */
@@ -240,6 +245,12 @@ struct map *vm_map_find(struct vm *vm, uint32_t port);
  */
 int vm_map_add(struct vm *vm, const struct map_spec *spec, struct place *handed, struct map **made,
 	bool *is_new, struct completion *wait, struct error *err);
+/* Its first half: a map that is neither in the set nor in the store, with the listener of `like` (which
+ * has it too) where that is not NULL. NULL with err filled. */
+struct map *vm_map_prepare(
+	struct vm *vm, const struct map_spec *spec, const struct map *like, struct error *err);
+int vm_map_store(struct vm *vm, const struct map *map, struct error *err);
+void vm_map_drop(struct map *map); /* frees, and closes what it holds */
 int vm_map_delete(struct vm *vm, struct map *map, struct completion *wait, struct error *err);
 int vm_maps_restore(struct vm *vm, struct error *err);
 void vm_maps_free(struct vm *vm);
@@ -279,6 +290,8 @@ void vm_worker_want(struct vm *vm);
 /* Counts in `wait` the start of a worker that is wanted and not there yet: until it is configured,
  * cannot be started, or VM_AWAIT_MS have passed. */
 void vm_worker_await(struct vm *vm, struct completion *wait);
+/* The same for a worker that is about to be replaced. */
+void vm_worker_await_next(struct vm *vm, struct completion *wait);
 void vm_worker_awaited(struct vm *vm);
 /* The client of a worker that takes changes, or NULL. */
 struct worker_client *vm_worker(struct vm *vm);
@@ -288,6 +301,33 @@ void vm_worker_dns(struct vm *vm, struct completion *wait);
 void vm_worker_configure(struct vm *vm, struct worker_client *client);
 void vm_adopt(struct vm *vm, struct worker_client *client);
 extern const struct supervised_ops vm_worker_ops;
+/* The vm->n_names names that are kept, oldest first, for the caller to free; or NULL. */
+struct worker_name *vm_names(const struct vm *vm);
+
+/* ---- between two lives of the guest (vm_reset.c) ---- */
+
+/* What a snapshot would lose. */
+struct vm_busy {
+	uint32_t pending; /* handshakes and requests under way */
+	uint32_t live;    /* connections */
+	uint32_t queued;  /* packets, and connections with bytes that wait */
+};
+
+/* NULL: the worker did not say in time. */
+typedef void vm_busy_fn(void *arg, const struct vm_busy *busy);
+/* Asks the worker; done may be called from inside. The VM may be gone by then. */
+void vm_busy(struct vm *vm, vm_busy_fn *done, void *arg);
+bool vm_is_idle(const struct vm_busy *busy);
+struct json_object *vm_busy_json(const struct vm_busy *busy);
+
+/* Ends the guest's life: its connections, listeners, lease, MAC and names. wait is done when nothing
+ * of it is left. 0, or -1 with nothing changed. */
+int vm_reset(struct vm *vm, struct completion *wait, struct error *err);
+/* Parts of it, for a restore: whether it can be now (503); what the old life has left to tell, before
+ * it ends; and the worker's part, whose next life begins with the VM's lease, MAC and names. */
+int vm_can_reset(const struct vm *vm, struct error *err);
+void vm_last_events(struct vm *vm);
+void vm_reset_worker(struct vm *vm, struct completion *wait);
 
 /* An event about this VM; data is consumed. */
 void vm_event(struct vm *vm, const char *type, struct json_object *data);

@@ -62,6 +62,7 @@ static bool gone(int code)
 static void give_up(struct vm *vm, const char *text)
 {
 	log_warn(vm->config.name, "worker.not_adopted", "reason=\"%s\"", text);
+	vm_vhost_drop(vm);         /* whose guest that is we do not know */
 	supervised_kill(vm->slot); /* on_down() and a new worker follow */
 }
 

@@ -68,14 +68,19 @@ static struct map *map_new(const struct map_spec *spec)
 	return map;
 }
 
-static void remove_map(struct vm *vm, struct map *map)
+void vm_map_drop(struct map *map)
 {
-	TAILQ_REMOVE(&vm->maps, map, next);
-	vm->n_maps--;
 	place_drop(&map->place);
 	if (map->listener >= 0)
 		close(map->listener);
 	free(map);
+}
+
+static void remove_map(struct vm *vm, struct map *map)
+{
+	TAILQ_REMOVE(&vm->maps, map, next);
+	vm->n_maps--;
+	vm_map_drop(map);
 }
 
 void vm_maps_free(struct vm *vm)
@@ -86,7 +91,7 @@ void vm_maps_free(struct vm *vm)
 		remove_map(vm, map);
 }
 
-static int store(struct vm *vm, const struct map *map, struct error *err)
+int vm_map_store(struct vm *vm, const struct map *map, struct error *err)
 {
 	struct json_object *doc;
 	int status;
@@ -124,6 +129,23 @@ static int check_path(struct vm *vm, const struct map_spec *spec, struct error *
 		vm->config.name, spec->port, spec->path, vm->vms->runtime_dir, vm->config.name);
 }
 
+struct map *vm_map_prepare(
+	struct vm *vm, const struct map_spec *spec, const struct map *like, struct error *err)
+{
+	struct map *map = NULL;
+
+	if (vm->config.vsock.kind == VM_VSOCK_NONE)
+		error_set(err, 409, "vm", "VM %s has no vsock", vm->config.name);
+	else if (check_path(vm, spec, err) == 0 && !(map = map_new(spec)))
+		error_set(err, 500, NULL, "out of memory");
+	if (map && like)
+		map->listener = like->listener;
+	if (!map || vm_vsock_map_open(vm, map, err) == 0)
+		return map;
+	vm_map_drop(map);
+	return NULL;
+}
+
 int vm_map_add(struct vm *vm, const struct map_spec *spec, struct place *handed, struct map **made,
 	bool *is_new, struct completion *wait, struct error *err)
 {
@@ -133,22 +155,18 @@ int vm_map_add(struct vm *vm, const struct map_spec *spec, struct place *handed,
 	*made = vm_map_find(vm, spec->port);
 	if (*made)
 		return existing(vm, *made, spec, handed, err);
-	if (vm->config.vsock.kind == VM_VSOCK_NONE)
-		return error_set(err, 409, "vm", "VM %s has no vsock", vm->config.name);
 	if (vm->n_maps >= MAPS_MAX)
 		return error_set(
 			err, 409, "port", "VM %s has %d maps already", vm->config.name, MAPS_MAX);
-	if (check_path(vm, spec, err) < 0)
-		return -1;
-	map = map_new(spec);
+	map = vm_map_prepare(vm, spec, NULL, err);
 	if (!map)
-		return error_set(err, 500, NULL, "out of memory");
-	insert(vm, map);
-	if (vm_vsock_map_open(vm, map, err) < 0 || store(vm, map, err) < 0) {
+		return -1;
+	if (vm_map_store(vm, map, err) < 0) {
 		vm_vsock_map_close(vm, map, NULL);
-		remove_map(vm, map);
+		vm_map_drop(map);
 		return -1;
 	}
+	insert(vm, map);
 	if (handed)
 		map->place = *handed;
 	vm_event(vm, "map.added", map_json(map));

@@ -72,7 +72,6 @@ static struct json_object *listener_json(const struct tsi_listener *listener)
 	json_put_int(doc, "svm_port", listener->svm_port);
 	json_put_int(doc, "vm_port", listener->vm_port);
 	json_put_string(doc, "family", listener->family == TSI_INET6 ? "ipv6" : "ipv4");
-	/* An IPv4 address that an IPv6 socket is bound to reads as ::ffff:…, which is what it is. */
 	json_put_string(doc, "addr", addr_format(&listener->addr.addr, text, sizeof(text)));
 	json_put_int(doc, "port", listener->addr.port);
 	json_put_string(doc, "host",

@@ -66,14 +66,14 @@ void vm_vsock_init(struct vm *vm)
 
 /* ---- open, close ---- */
 
-/* fd, or -1 with `error` (of SOCKET_PATH_LEN) and err set. */
+/* fd, or -1 with `error` (of VSOCK_ERROR_LEN) and err set. */
 static int bind_at(struct vm *vm, const char *path, char *error, struct error *err)
 {
 	int fd = unix_listen(path, SOCK_STREAM, 0660), status;
 
 	if (fd < 0) {
 		status = fd == -EADDRINUSE || fd == -EEXIST ? 409 : fd == -EACCES ? 403 : 500;
-		snprintf(error, sizeof(vm->vsock.error), "vsock %s: %s", path,
+		snprintf(error, VSOCK_ERROR_LEN, "vsock %s: %s", path,
 			fd == -EEXIST ? "a file is in the way" : errno_text(fd));
 		return error_set(err, status, "vsock.path", "VM %s: %s", vm->config.name, error);
 	}
@@ -271,6 +271,13 @@ void vm_vsock_orphaned(struct vm *vm)
 
 /* ---- handed over ---- */
 
+/* What was gone may be here again. */
+static void mend(struct vm *vm)
+{
+	if (vm->vsock.error[0])
+		snprintf(vm->vsock.error, sizeof(vm->vsock.error), "%s", lost(vm));
+}
+
 static int check_handed(struct vm *vm, enum vm_vsock_kind kind, const char *path,
 	const char *wanted, struct error *err)
 {
@@ -309,7 +316,7 @@ int vm_vsock_listen(struct vm *vm, enum vm_vsock_kind kind, const char *path, in
 		return -1;
 	close_fd(&vm->vsock.vmm);
 	vm->vsock.vmm = fd;
-	vm->vsock.error[0] = '\0';
+	mend(vm);
 	vm_worker_want(vm);
 	vm_vsock_push(vm, wait);
 	return 0;
@@ -329,7 +336,7 @@ int vm_vsock_place(struct vm *vm, const char *path, int fd, int client, struct e
 			status == -ENOTDIR ? "the fd is no directory" : errno_text(status));
 	place_drop(&vm->vsock.place);
 	vm->vsock.place = place;
-	snprintf(vm->vsock.error, sizeof(vm->vsock.error), "%s", vm->vsock.env < 0 ? "" : lost(vm));
+	mend(vm);
 	return 0;
 }
 
@@ -349,6 +356,7 @@ int vm_vsock_listen_port(struct vm *vm, uint32_t port, const char *path, int fd,
 		return -1;
 	close_fd(at);
 	*at = fd;
+	mend(vm);
 	if (map)
 		map->error[0] = '\0';
 	if (vm_worker(vm))
@@ -469,7 +477,7 @@ void vm_vsock_adopt(struct vm *vm, struct worker_vsock *theirs)
 	for (size_t i = 0; i < theirs->n; i++)
 		adopt_listener(vm, &theirs->listeners[i]);
 	vsock->set_in_worker = is_hybrid(vm) || vsock->vmm >= 0;
-	if (theirs->up)
+	if (theirs->up && !is_hybrid(vm)) /* that one only means that it is set */
 		vm_vsock_changed(vm,
 			&(struct worker_vsock_event){
 				.up = true, .text = "adopted with its worker"});

@@ -8,7 +8,7 @@
  *	hybrid          PATH_1026, PATH_PORT (a map)   connections of the guest's, brought by the VMM
  *
  * With hybrid, PATH is the VMM's: netctld connects to it whenever the worker asks (VsockDial with
- * vmm). Where PATH was handed, its directory (place.h) and each PATH_PORT come by attach.sock.
+ * vmm); whether a VMM is there is not known before. Where PATH was handed, its directory (place.h) and each PATH_PORT come by attach.sock.
  */
 #ifndef CTL_VM_VSOCK_H
 #define CTL_VM_VSOCK_H

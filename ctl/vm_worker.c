@@ -57,13 +57,19 @@ static void on_patience(evutil_socket_t fd, short what, void *arg)
 
 void vm_worker_await(struct vm *vm, struct completion *wait)
 {
-	static const struct timeval limit = {
-		.tv_sec = VM_AWAIT_MS / 1000, .tv_usec = VM_AWAIT_MS % 1000 * 1000};
 	struct supervised_info info;
 
 	supervised_info(vm->slot, &info);
-	if (!wait || vm->failure[0] || vm->n_awaiting == VM_AWAITING_MAX ||
-		(info.state != SUPERVISED_STARTING && !vm->describing))
+	if (info.state == SUPERVISED_STARTING || vm->describing)
+		vm_worker_await_next(vm, wait);
+}
+
+void vm_worker_await_next(struct vm *vm, struct completion *wait)
+{
+	static const struct timeval limit = {
+		.tv_sec = VM_AWAIT_MS / 1000, .tv_usec = VM_AWAIT_MS % 1000 * 1000};
+
+	if (!wait || vm->failure[0] || vm->n_awaiting == VM_AWAITING_MAX)
 		return;
 	if (!vm->patience)
 		vm->patience = evtimer_new(vm->vms->base, on_patience, vm);
@@ -171,8 +177,7 @@ static void on_described(
 	free(about);
 }
 
-/* The ring of names in the order in which they came; the caller frees. */
-static struct worker_name *names_in_order(const struct vm *vm)
+struct worker_name *vm_names(const struct vm *vm)
 {
 	struct worker_name *names = vm->n_names ? calloc(vm->n_names, sizeof(*names)) : NULL;
 	size_t first = vm->n_names < VM_NAMES_KEPT ? 0 : vm->names_at;
@@ -185,7 +190,7 @@ static struct worker_name *names_in_order(const struct vm *vm)
 void vm_worker_configure(struct vm *vm, struct worker_client *client)
 {
 	const char *search[VM_SEARCH_MAX];
-	struct worker_name *names = names_in_order(vm);
+	struct worker_name *names = vm_names(vm);
 	struct forward *forward;
 	struct worker_config config = {
 		.vm = vm->config.name,
@@ -222,6 +227,7 @@ void vm_worker_configure(struct vm *vm, struct worker_client *client)
 	vm->flows_dead = false;
 	vm_link_push(vm, NULL);
 	vm_vsock_push(vm, NULL);
+	vm_vhost_push(vm);
 	vm_tsi_push(vm, NULL);
 	TAILQ_FOREACH(forward, &vm->forwards, next)
 		vm_forward_push(vm, forward, NULL);
@@ -262,6 +268,7 @@ static void on_down(void *arg, const char *text)
 
 	vm->configured = false;
 	vm->adopting = false;
+	vm->resetting = false;
 	vm->describing = false;
 	vm->sandbox[0] = '\0';
 	vm->flows_dead = vm->flow_memory >= 0;
@@ -324,7 +331,7 @@ static void on_guest_seen(void *arg, const struct mac *mac)
 {
 	struct vm *vm = arg;
 
-	if (vm->mac_known && mac_eq(&vm->mac, mac))
+	if (vm->resetting || (vm->mac_known && mac_eq(&vm->mac, mac)))
 		return;
 	vm->mac = *mac;
 	vm->mac_known = true;
@@ -338,6 +345,8 @@ static void on_lease(void *arg, const struct worker_lease *lease)
 		mac_eq(&vm->lease.mac, &lease->mac) &&
 		strcmp(vm->lease.hostname, lease->hostname) == 0;
 
+	if (vm->resetting)
+		return;
 	vm->lease = *lease;
 	vm->has_lease = !addr_eq(&lease->addr, &addr_any); /* given up: RELEASE or DECLINE */
 	if (same)
@@ -349,6 +358,8 @@ static void on_names_seen(void *arg, const struct worker_name *names, size_t n)
 {
 	struct vm *vm = arg;
 
+	if (vm->resetting)
+		return;
 	if (!vm->names)
 		vm->names = calloc(VM_NAMES_KEPT, sizeof(*vm->names));
 	for (size_t i = 0; vm->names && i < n; i++) {
@@ -384,14 +395,32 @@ static void on_vsock_changed(void *arg, const struct worker_vsock_event *event)
 	vm_vsock_changed(arg, event);
 }
 
+static int on_tsi_listen(void *arg, const struct tsi_listener *asked, struct endpoint *host)
+{
+	struct vm *vm = arg;
+
+	return vm->resetting ? -EAGAIN : vm_tsi_listen(vm, asked, host);
+}
+
+static void on_vhost_session(void *arg, struct worker_vhost_session *session)
+{
+	vm_vhost_keep(arg, session);
+}
+
 static void on_tsi_closed(void *arg, uint32_t svm_port)
 {
-	vm_tsi_close(arg, svm_port);
+	struct vm *vm = arg;
+
+	if (!vm->resetting)
+		vm_tsi_close(vm, svm_port);
 }
 
 static void on_tsi_proxies(void *arg, const struct tsi_proxy *proxies, size_t n)
 {
-	vm_tsi_proxies(arg, proxies, n);
+	struct vm *vm = arg;
+
+	if (!vm->resetting)
+		vm_tsi_proxies(vm, proxies, n);
 }
 
 static int on_env_get(void *arg, char **document, size_t *len)
@@ -423,9 +452,10 @@ const struct supervised_ops vm_worker_ops = {
 			.link_returned = on_link_returned,
 			.env_get = on_env_get,
 			.vsock_dial = vm_vsock_dial,
-			.tsi_listen = vm_tsi_listen,
+			.tsi_listen = on_tsi_listen,
 			.tsi_closed = on_tsi_closed,
 			.tsi_proxies = on_tsi_proxies,
 			.vsock_changed = on_vsock_changed,
+			.vhost_session = on_vhost_session,
 		},
 };

@@ -165,6 +165,9 @@ void worker_client_event(void *arg, const Netdp__Envelope *env, int *fds, size_t
 	case NETDP__ENVELOPE__BODY_LINK_RETURNED:
 		good = on_link_returned(client, fds, n_fds);
 		break;
+	case NETDP__ENVELOPE__BODY_VHOST_SESSION:
+		good = worker_client_vhost_session(client, env->vhost_session, fds, n_fds);
+		break;
 	default:
 		worker_client_vsock_event(client, env, &good); /* or of a later version */
 	}
@@ -393,7 +396,10 @@ static bool read_stats(
 		.n_counters = msg->n_counters,
 		.tcp_flows = msg->tcp_flows,
 		.udp_flows = msg->udp_flows,
-		.icmp_flows = msg->icmp_flows};
+		.icmp_flows = msg->icmp_flows,
+		.busy_pending = msg->busy_pending,
+		.busy_live = msg->busy_live,
+		.busy_queued = msg->busy_queued};
 	return true;
 }
 
@@ -420,7 +426,8 @@ static void on_stats(
 	free(call);
 }
 
-void worker_client_stats(struct worker_client *client, worker_stats_fn *done, void *arg)
+static void ask_stats(
+	struct worker_client *client, unsigned deadline_ms, worker_stats_fn *done, void *arg)
 {
 	Netdp__Envelope env = NETDP__ENVELOPE__INIT;
 	Netdp__StatsGet msg = NETDP__STATS_GET__INIT;
@@ -429,7 +436,17 @@ void worker_client_stats(struct worker_client *client, worker_stats_fn *done, vo
 	*call = (struct stats_call){done, arg};
 	env.body_case = NETDP__ENVELOPE__BODY_STATS_GET;
 	env.stats_get = &msg;
-	rpc_call(client->rpc, &env, NULL, 0, WORKER_CLIENT_DEADLINE_MS, on_stats, call);
+	rpc_call(client->rpc, &env, NULL, 0, deadline_ms, on_stats, call);
+}
+
+void worker_client_stats(struct worker_client *client, worker_stats_fn *done, void *arg)
+{
+	ask_stats(client, WORKER_CLIENT_DEADLINE_MS, done, arg);
+}
+
+void worker_client_busy(struct worker_client *client, worker_stats_fn *done, void *arg)
+{
+	ask_stats(client, WORKER_CLIENT_BUSY_MS, done, arg);
 }
 
 /* ---- Flows, page by page ---- */

@@ -456,6 +456,28 @@ void worker_client_dns_set(
 	dns_done(&msg);
 }
 
+void worker_client_reset(struct worker_client *client, const struct worker_life *life,
+	worker_done_fn *done, void *arg)
+{
+	Netdp__Envelope env = NETDP__ENVELOPE__INIT;
+	Netdp__Reset msg = NETDP__RESET__INIT;
+	Netdp__Lease lease;
+	struct names_msg names;
+
+	if (life->mac)
+		msg.guest_mac = wire_put_mac(life->mac);
+	if (life->lease) {
+		put_lease(life->lease, &lease);
+		msg.lease = &lease;
+	}
+	put_names(life->names, life->n_names, &names);
+	msg.names = &names.msg;
+	env.body_case = NETDP__ENVELOPE__BODY_RESET;
+	env.reset = &msg;
+	call_plain(client, &env, NULL, 0, done, arg);
+	names_done(&names);
+}
+
 void worker_client_shutdown(
 	struct worker_client *client, bool abrupt, worker_done_fn *done, void *arg)
 {

@@ -33,6 +33,7 @@
 #include <stdint.h>
 
 #define WORKER_CLIENT_DEADLINE_MS 10000
+#define WORKER_CLIENT_BUSY_MS 1000
 #define WORKER_FORWARDS_MAX 512 /* more than a worker takes; what an answer may list */
 #define WORKER_NAME_MAX 253
 #define WORKER_DIALS_MAX 64
@@ -108,6 +109,14 @@ struct worker_config {
 	int flow_memory;  /* the memfd of the VM's flows; kept by netctld across workers; -1 none */
 };
 
+/* What the guest's next life begins with. */
+struct worker_life {
+	const struct mac *mac;            /* or NULL: to be learned */
+	const struct worker_lease *lease; /* or NULL */
+	const struct worker_name *names;
+	size_t n_names;
+};
+
 /* Where a stream of the host's may lead. */
 enum worker_target_kind {
 	WORKER_TO_PORT,      /* a TCP or UDP port of the guest's */
@@ -179,6 +188,31 @@ struct worker_tsi {
 	size_t n_proxies;
 };
 
+/* A vhost-user session, for a worker's successor: numbers that mean nothing here, and its fds in
+ * the protocol's order: the connection, each region's, each queue's kick and call. */
+#define WORKER_VHOST_REGIONS_MAX 8
+#define WORKER_VHOST_QUEUES_MAX 3
+#define WORKER_VHOST_FDS_MAX (1 + WORKER_VHOST_REGIONS_MAX + 2 * WORKER_VHOST_QUEUES_MAX)
+
+struct worker_vhost_region {
+	uint64_t guest, size, user, offset;
+};
+
+struct worker_vhost_queue {
+	uint32_t size;
+	uint64_t desc, avail, used;
+	uint32_t next_avail;
+	bool enabled, has_addr, has_kick, has_call;
+};
+
+struct worker_vhost_session {
+	uint64_t features, protocol_features, status, cid;
+	size_t n_regions, n_queues, n_fds; /* n_fds 0: there is no session */
+	struct worker_vhost_region regions[WORKER_VHOST_REGIONS_MAX];
+	struct worker_vhost_queue queues[WORKER_VHOST_QUEUES_MAX];
+	int fds[WORKER_VHOST_FDS_MAX];
+};
+
 struct worker_description {
 	char vm[64];
 	bool configured; /* false: Configure never came; the rest below means nothing */
@@ -214,6 +248,10 @@ struct worker_stats {
 	uint32_t tcp_flows;
 	uint32_t udp_flows;
 	uint32_t icmp_flows;
+	/* what a snapshot of the VM would lose */
+	uint32_t busy_pending; /* handshakes and requests under way */
+	uint32_t busy_live;    /* connections */
+	uint32_t busy_queued;  /* packets that wait for the guest or the host */
 };
 
 struct worker_flow {
@@ -289,6 +327,9 @@ struct worker_client_events {
 	void (*tsi_closed)(void *arg, uint32_t svm_port);
 	void (*tsi_proxies)(void *arg, const struct tsi_proxy *proxies, size_t n);
 	void (*vsock_changed)(void *arg, const struct worker_vsock_event *event);
+	/* The VMM's session as it is from now on. Its fds are taken, all of them, by setting
+	 * session->n_fds to 0. */
+	void (*vhost_session)(void *arg, struct worker_vhost_session *session);
 };
 
 /* ---- requests ---- */
@@ -313,6 +354,10 @@ void worker_client_hosts_set(struct worker_client *client, const struct worker_h
 	worker_done_fn *done, void *arg);
 void worker_client_dns_set(struct worker_client *client, const struct worker_dns *dns,
 	worker_done_fn *done, void *arg);
+/* Ends the guest's life so far. The answer is a barrier: what the worker tells before it may be of the
+ * old life, what it tells after is not. */
+void worker_client_reset(struct worker_client *client, const struct worker_life *life,
+	worker_done_fn *done, void *arg);
 /* Orderly unless abrupt (no FIN or RST to the guest). Use supervised_want() or
  * supervised_remove() rather: a worker that ends by itself is respawned. */
 void worker_client_shutdown(
@@ -321,6 +366,8 @@ void worker_client_shutdown(
 void worker_client_describe(struct worker_client *client, worker_description_fn *done, void *arg);
 void worker_client_forwards(struct worker_client *client, worker_forwards_fn *done, void *arg);
 void worker_client_stats(struct worker_client *client, worker_stats_fn *done, void *arg);
+/* The same for somebody who waits: in WORKER_CLIENT_BUSY_MS or not at all. */
+void worker_client_busy(struct worker_client *client, worker_stats_fn *done, void *arg);
 void worker_client_flows(
 	struct worker_client *client, size_t max, worker_flows_fn *done, void *arg);
 
@@ -342,6 +389,10 @@ void worker_client_stream_attach(struct worker_client *client, const struct work
 void worker_client_tsi_restore(
 	struct worker_client *client, const struct vm_tsi *tsi, worker_done_fn *done, void *arg);
 void worker_client_tsi(struct worker_client *client, worker_tsi_fn *done, void *arg);
+/* To a successor, behind the vsock_set that gives it the VMM's listener: the session that a dead
+ * worker told of (worker_client_vhost.c). */
+void worker_client_vhost_resume(struct worker_client *client,
+	const struct worker_vhost_session *session, worker_done_fn *done, void *arg);
 /* The answer to vsock_dial(): a connected socket, which is duplicated, or a negative errno. */
 void worker_client_dialed(struct worker_client *client, uint64_t question, int fd, bool tcp);
 

@@ -39,6 +39,10 @@ bool worker_client_vsock_request(
 bool worker_client_vsock_event(
 	struct worker_client *client, const Netdp__Envelope *env, bool *good);
 
+/* worker_client_vhost.c: takes the fds; false where it is malformed. */
+bool worker_client_vhost_session(
+	struct worker_client *client, const Netdp__VhostSession *msg, int *fds, size_t n_fds);
+
 void worker_client_event(void *arg, const Netdp__Envelope *env, int *fds, size_t n_fds);
 
 #endif

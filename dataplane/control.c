@@ -262,6 +262,7 @@ static void on_netctld_closed(void *arg, int err, const char *text)
 	rpc_free(control->rpc);
 	control->rpc = NULL;
 	control->greeted = false;
+	control->reset = 0;
 	update_orphan(control);
 }
 
@@ -274,6 +275,7 @@ static void connect_netctld(struct control *control, int fd)
 	rpc_free(control->rpc);
 	control->connection++;
 	control->greeted = false;
+	control->reset = 0; /* was the other's */
 	control->rpc = rpc_new(control->base, fd, "worker", NULL, &netctld_ops, control);
 	update_orphan(control);
 }

@@ -40,6 +40,7 @@ struct control {
 	struct event *signals[2];
 	enum sandbox_level sandbox;
 	int64_t since_ms;
+	uint64_t reset;  /* id of the request that waits for the end of a reset; 0: none */
 	int flow_memory; /* a duplicate, for the Description; -1 */
 	int returned_fd; /* a dgram socket whose peer went while netctld was away; -1 */
 	struct control_event events[CONTROL_EVENTS_MAX]; /* a ring */
@@ -64,6 +65,13 @@ void request_refuse(const struct request *r, int code, const char *text);
 void request_answer(const struct request *r, int code, const struct error *err);
 /* The request's only fd, or -1; it is the caller's then. */
 int request_take_fd(const struct request *r);
+
+/* Parts of messages; false for what is malformed. */
+bool request_read_lease(const Netdp__Lease *msg, struct worker_lease *lease);
+bool request_restore_names(const struct request *r, const Netdp__NamesSeen *msg);
+
+/* control_reset.c */
+void control_reset(const struct request *r);
 
 /* ---- control.c: events ---- */
 

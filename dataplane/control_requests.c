@@ -143,14 +143,14 @@ static bool set_hosts(
 	return good;
 }
 
-static bool read_lease(const Netdp__Lease *msg, struct worker_lease *lease)
+bool request_read_lease(const Netdp__Lease *msg, struct worker_lease *lease)
 {
 	lease->since_ms = msg->since_ms;
 	return wire_get_addr(msg->addr, &lease->addr) && wire_get_mac(msg->mac, &lease->mac) &&
 		wire_get_text(msg->hostname, lease->hostname, sizeof(lease->hostname));
 }
 
-static bool restore_names(const struct request *r, const Netdp__NamesSeen *msg)
+bool request_restore_names(const struct request *r, const Netdp__NamesSeen *msg)
 {
 	struct worker_name *names;
 	bool good = true;
@@ -212,11 +212,11 @@ static bool apply_rest(
 	if (*code >= 0 && msg->hosts && !set_hosts(r, msg->hosts, code, err))
 		return false;
 	if (*code >= 0 && msg->lease) {
-		if (!read_lease(msg->lease, &lease))
+		if (!request_read_lease(msg->lease, &lease))
 			return false;
 		worker_lease_restore(r->worker, &lease);
 	}
-	return *code < 0 || !msg->names || restore_names(r, msg->names);
+	return *code < 0 || !msg->names || request_restore_names(r, msg->names);
 }
 
 static void on_configure(const struct request *r)
@@ -393,6 +393,7 @@ static void on_stats_get(const struct request *r)
 	Netdp__Envelope env = NETDP__ENVELOPE__INIT;
 	Netdp__Stats stats = NETDP__STATS__INIT;
 	Netdp__Stats__Counter list[COUNTER_COUNT], *pointers[COUNTER_COUNT];
+	struct busy busy;
 
 	for (size_t i = 0; i < COUNTER_COUNT; i++) {
 		netdp__stats__counter__init(&list[i]);
@@ -404,6 +405,11 @@ static void on_stats_get(const struct request *r)
 	stats.n_counters = COUNTER_COUNT;
 	stats.counters = pointers;
 	worker_flow_counts(r->worker, &stats.tcp_flows, &stats.udp_flows, &stats.icmp_flows);
+	stats.vsock_conns = (uint32_t)worker_vsock_count(r->worker);
+	worker_busy(r->worker, &busy);
+	stats.busy_pending = busy.pending;
+	stats.busy_live = busy.live;
+	stats.busy_queued = busy.queued;
 	stats.tsi_listeners = (uint32_t)tsi_listener_count(worker_tsi(r->worker));
 	stats.tsi_proxies = (uint32_t)tsi_proxy_count(worker_tsi(r->worker));
 	env.body_case = NETDP__ENVELOPE__BODY_STATS;
@@ -556,6 +562,7 @@ static const struct handler {
 	{NETDP__ENVELOPE__BODY_DNS_SET, on_dns_set, false},
 	{NETDP__ENVELOPE__BODY_STATS_GET, on_stats_get, true},
 	{NETDP__ENVELOPE__BODY_FLOWS_GET, on_flows_get, false},
+	{NETDP__ENVELOPE__BODY_RESET, control_reset, false},
 	{NETDP__ENVELOPE__BODY_SHUTDOWN, on_shutdown, true},
 };
 

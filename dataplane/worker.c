@@ -23,6 +23,7 @@
 
 #define NAMES_BATCH 64
 #define TELL_MS 100
+#define BARRIER_PASSES 2 /* what this pass has begun, and what that has queued */
 
 struct worker {
 	struct worker_events events;
@@ -44,6 +45,11 @@ struct worker {
 	struct classify classify;
 	struct timer tell_timer; /* armed: netctld heard of the guest just now */
 	bool mac_untold, lease_untold;
+	struct task barrier; /* of a reset */
+	unsigned barrier_passes;
+	bool resetting;
+	void (*reset_done)(void *arg);
+	void *reset_arg;
 	struct vsock *vsock;
 	struct attaches *attaches;
 };
@@ -54,7 +60,7 @@ static void on_frame(void *arg, const uint8_t *frame, size_t len, const struct l
 {
 	struct worker *w = arg;
 
-	if (w->configured)
+	if (w->configured && !w->resetting)
 		classify_frame(&w->classify, frame, len, meta);
 }
 
@@ -236,6 +242,49 @@ static void on_names(void *arg, const struct dns_name *names, size_t count)
 	forward_names(&sink, names, count);
 }
 
+/* ---- reset ---- */
+
+static void reset_queues(struct worker *w)
+{
+	link_reset(w->link);
+	vsock_reset_end(w->vsock);
+	w->resetting = false;
+	if (link_is_up(w->link) && !w->config.net.guest_mac_known)
+		arp_ask(&w->out);
+	w->reset_done(w->reset_arg);
+}
+
+static void on_barrier(struct task *task)
+{
+	struct worker *w = (struct worker *)((char *)task - offsetof(struct worker, barrier));
+
+	if (++w->barrier_passes < BARRIER_PASSES)
+		loop_defer(w->loop, task);
+	else
+		reset_queues(w);
+}
+
+int worker_reset(struct worker *w, void (*done)(void *arg), void *arg)
+{
+	struct worker_lease none = {0};
+
+	if (w->resetting)
+		return -EALREADY;
+	w->resetting = true;
+	w->reset_done = done;
+	w->reset_arg = arg;
+	vsock_reset_begin(w->vsock);
+	end_flows(w);
+	dns_reset(w->dns);
+	dhcp_restore(w->dhcp, &none);
+	egress_report_refusals(w->egress);
+	timer_disarm(loop_wheel(w->loop), &w->tell_timer);
+	w->mac_untold = w->lease_untold = false;
+	w->barrier_passes = 0;
+	loop_defer(w->loop, &w->barrier);
+	return 0;
+}
+
 /* ---- life ---- */
 
 static bool make_stack(struct worker *w)
@@ -319,6 +368,7 @@ struct worker *worker_new(const struct worker_events *events)
 		return NULL;
 	w->events = *events;
 	w->tell_timer.fire = on_tell_timer;
+	w->barrier.run = on_barrier;
 	w->loop = loop_new();
 	w->link = w->loop ? link_new(w->loop, &w->counters, &link_events) : NULL;
 	w->out = (struct output){.link = w->link, .net = &w->config.net};
@@ -547,6 +597,16 @@ bool worker_lease_now(const struct worker *w, struct worker_lease *out)
 	return dhcp_lease(w->dhcp, out);
 }
 
+void worker_mac_restore(struct worker *w, const struct mac *mac)
+{
+	struct net *net = &w->config.net;
+
+	if (net->guest_mac_fixed)
+		return;
+	net->guest_mac = *mac;
+	net->guest_mac_known = true;
+}
+
 void worker_names_restore(struct worker *w, const struct worker_name *names, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
@@ -648,6 +708,20 @@ const struct worker_forward *worker_forward_at(const struct worker *w, size_t in
 const struct counters *worker_counters(const struct worker *w)
 {
 	return &w->counters;
+}
+
+void worker_busy(const struct worker *w, struct busy *busy)
+{
+	*busy = (struct busy){0};
+	tcp_busy(w->tcp, busy);
+	vsock_busy(w->vsock, busy);
+	busy->pending += (uint32_t)dns_queries(w->dns);
+	busy->queued += (uint32_t)link_queued(w->link);
+}
+
+size_t worker_vsock_count(const struct worker *w)
+{
+	return vsock_count(w->vsock);
 }
 
 void worker_flow_counts(const struct worker *w, uint32_t *tcp, uint32_t *udp, uint32_t *icmp)

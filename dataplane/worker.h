@@ -127,16 +127,35 @@ int worker_dns_set(struct worker *worker, const struct endpoint *upstreams, size
 	const char *const *search, size_t search_count, struct error *err);
 void worker_lease_restore(struct worker *worker, const struct worker_lease *lease);
 bool worker_lease_now(const struct worker *worker, struct worker_lease *out);
+/* The guest's MAC, where it is not fixed. */
+void worker_mac_restore(struct worker *worker, const struct mac *mac);
 void worker_names_restore(struct worker *worker, const struct worker_name *names, size_t count);
 /* Calls fn with batches of the name log as it stands. */
 void worker_names_walk(const struct worker *worker,
 	void (*fn)(void *arg, const struct worker_name *names, size_t count), void *arg);
 
 const struct counters *worker_counters(const struct worker *worker);
+/* What a snapshot would lose now. Idle listeners, UDP sockets and echoes are nothing to lose. */
+void worker_busy(const struct worker *worker, struct busy *busy);
+size_t worker_vsock_count(const struct worker *worker); /* connections */
 void worker_flow_counts(const struct worker *worker, uint32_t *tcp, uint32_t *udp, uint32_t *icmp);
 /* Up to max rows from *cursor on (0 first); *cursor becomes 0 when there are no more. */
 size_t worker_flows(
 	const struct worker *worker, uint32_t *cursor, struct flow_info *out, size_t max);
+
+/*
+ * Another life of the guest begins; nothing of the old one reaches it:
+ *
+ *	listeners   of the guest's own (TSI)
+ *	I/O         flows, connections, proxies, echoes, fragments, questions; MAC, lease and names
+ *	a barrier   what was under way in the loop comes to its end; meanwhile the guest is not heard
+ *	queues      what the old life sent and was not read, what waits for it
+ *
+ * Then done is called, from the loop. Link, forwards, policy, hosts and DNS stay. What is restored
+ * between this call and that (lease, MAC, names, TSI listeners) belongs to the new life. -EALREADY
+ * while a reset is under way.
+ */
+int worker_reset(struct worker *worker, void (*done)(void *arg), void *arg);
 
 /* Resets or ends all flows towards the guest and closes the listeners, then stops the loop. */
 void worker_shutdown(struct worker *worker, bool abrupt);

@@ -313,6 +313,12 @@ static const char *title_of(int status)
 
 void api_problem(struct api_request *request, const struct error *err)
 {
+	api_problem_with(request, err, NULL, NULL);
+}
+
+void api_problem_with(struct api_request *request, const struct error *err, const char *key,
+	struct json_object *value)
+{
 	struct json_object *doc = json_object_new_object();
 
 	json_put_string(doc, "type", "about:blank");
@@ -321,6 +327,8 @@ void api_problem(struct api_request *request, const struct error *err)
 	json_put_string(doc, "detail", err->text);
 	if (err->field[0])
 		json_put_string(doc, "field", err->field);
+	if (value)
+		json_object_object_add(doc, key, value);
 	if (err->status == 500)
 		log_error(
 			"api", "request.failed", "status=%d reason=\"%s\"", err->status, err->text);

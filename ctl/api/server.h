@@ -44,6 +44,9 @@ void api_free(struct api *api);
 /* doc is consumed; NULL with 204. */
 void api_reply(struct api_request *request, int status, struct json_object *doc);
 void api_problem(struct api_request *request, const struct error *err);
+/* The same with a member more (RFC 9457's extension); value is consumed, NULL for none. */
+void api_problem_with(struct api_request *request, const struct error *err, const char *key,
+	struct json_object *value);
 /* Frees the request after the handler answered through request->http itself. */
 void api_done(struct api_request *request);
 

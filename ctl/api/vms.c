@@ -48,12 +48,39 @@ void api_vms_post(struct api_request *request)
 	waiting_reply_vm(waiting, status, vm);
 }
 
+static void on_busy(void *arg, const struct vm_busy *busy)
+{
+	struct api_request *request = arg;
+	struct vm *vm = api_vm(request); /* it may have gone meanwhile */
+	struct json_object *doc;
+
+	if (!vm)
+		return;
+	doc = vm_json(vm);
+	json_object_object_add(
+		doc, "idle", busy ? json_object_new_boolean(vm_is_idle(busy)) : NULL);
+	json_object_object_add(doc, "busy", busy ? vm_busy_json(busy) : NULL);
+	api_reply(request, 200, doc);
+}
+
 void api_vm_get(struct api_request *request)
 {
 	struct vm *vm = api_vm(request);
 
 	if (vm)
-		api_reply(request, 200, vm_json(vm));
+		vm_busy(vm, on_busy, request);
+}
+
+void api_vm_reset(struct api_request *request)
+{
+	struct vm *vm = api_vm(request);
+	struct waiting *waiting = vm ? waiting_new(request) : NULL;
+	struct error err;
+
+	if (waiting && vm_reset(vm, waiting_completion(waiting), &err) < 0)
+		waiting_problem(waiting, &err);
+	else if (waiting)
+		waiting_reply(waiting, 204, NULL, NULL, NULL);
 }
 
 static void on_gone(void *arg)

@@ -53,6 +53,16 @@ static const char *const steps[] = {
 	" spec TEXT NOT NULL,"
 	" PRIMARY KEY (vm, port)"
 	") STRICT, WITHOUT ROWID;",
+	/* 3 → 4: snapshots outlive their VM, so nothing refers to it */
+	"CREATE TABLE snapshots ("
+	" id TEXT PRIMARY KEY,"
+	" vm TEXT NOT NULL,"
+	" name TEXT NOT NULL,"
+	" created_ms INTEGER NOT NULL,"
+	" sha256 TEXT NOT NULL,"
+	" size INTEGER NOT NULL,"
+	" record TEXT NOT NULL"
+	") STRICT;",
 };
 
 #define N_STEPS ((int)(sizeof(steps) / sizeof(*steps)))

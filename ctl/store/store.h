@@ -95,6 +95,31 @@ int store_secrets_count(struct store *store, int64_t *n, struct error *err);
 int store_key_mark(struct store *store, int64_t *mark, struct error *err);
 int store_key_set_mark(struct store *store, int64_t mark, struct error *err);
 
+/* ---- snapshots ---- */
+
+struct store_snapshot {
+	const char *id;
+	const char *vm; /* which it was taken of; may be gone */
+	const char *name;
+	int64_t created_ms; /* wall clock */
+	const char *sha256;
+	int64_t size;       /* bytes of record */
+	const char *record; /* record.h; NULL where only the rest was asked for */
+};
+
+int store_snapshot_insert(
+	struct store *store, const struct store_snapshot *snapshot, struct error *err);
+int store_snapshot_delete(struct store *store, const char *id, struct error *err);
+typedef void store_snapshot_fn(void *arg, const struct store_snapshot *snapshot);
+/* Without their records, oldest first; vm NULL: all. */
+int store_snapshots(
+	struct store *store, const char *vm, store_snapshot_fn *each, void *arg, struct error *err);
+/* With its record. Called once, or not at all where there is none of this id. */
+int store_snapshot(struct store *store, const char *id, store_snapshot_fn *each, void *arg,
+	struct error *err);
+/* How many there are, and the bytes of their records. */
+int store_snapshots_total(struct store *store, int64_t *n, int64_t *bytes, struct error *err);
+
 /* ---- events ---- */
 
 #define STORE_EVENTS_MAX 10000

@@ -94,6 +94,11 @@ void egress_on_refused(struct egress *e, egress_refused_fn fn, void *arg)
 	e->policy.refused_arg = arg;
 }
 
+void egress_report_refusals(struct egress *e)
+{
+	egress_policy_report(&e->policy);
+}
+
 bool egress_check(const struct egress *e, uint8_t proto, const struct endpoint *dst, int32_t *by)
 {
 	return egress_policy_allows(&e->policy, proto, dst, by);

@@ -54,6 +54,9 @@ void egress_free(struct egress *egress);
 int egress_policy_set(struct egress *egress, const void *table, size_t len);
 void egress_on_refused(struct egress *egress, egress_refused_fn fn, void *arg);
 
+/* Reports the refusals of the last second now. */
+void egress_report_refusals(struct egress *egress);
+
 /* The verdict on a guest's flow to dst (as the guest names it); nothing is counted or reported.
  * proto is IP_PROTO_*; dst.port is ignored for ICMP. by may be NULL. */
 bool egress_check(

@@ -15,13 +15,12 @@
 
 #define REPORT_MS 1000
 
-static void report(struct timer *timer)
+void egress_policy_report(struct egress_policy *policy)
 {
-	struct egress_policy *policy =
-		(struct egress_policy *)((char *)timer - offsetof(struct egress_policy, flush));
 	struct egress_refusal gathered[EGRESS_REFUSALS_MAX + 1];
 	uint32_t n = policy->n_refusals;
 
+	timer_disarm(loop_wheel(policy->loop), &policy->flush);
 	memcpy(gathered, policy->refusals, n * sizeof(gathered[0]));
 	policy->n_refusals = 0;
 	for (uint32_t i = 0; i < n && policy->refused; i++)
@@ -29,11 +28,17 @@ static void report(struct timer *timer)
 			gathered[i].by, gathered[i].count);
 }
 
+static void on_flush(struct timer *timer)
+{
+	egress_policy_report(
+		(struct egress_policy *)((char *)timer - offsetof(struct egress_policy, flush)));
+}
+
 void egress_policy_init(struct egress_policy *policy, struct loop *loop, const struct net *net)
 {
 	policy->loop = loop;
 	policy->net = net;
-	policy->flush.fire = report;
+	policy->flush.fire = on_flush;
 }
 
 void egress_policy_clear(struct egress_policy *policy)

@@ -49,6 +49,8 @@ void egress_policy_clear(struct egress_policy *policy);
 int egress_policy_replace(struct egress_policy *policy, const void *table, size_t len);
 bool egress_policy_allows(
 	const struct egress_policy *policy, uint8_t proto, const struct endpoint *dst, int32_t *by);
+/* Reports what has been gathered, now. */
+void egress_policy_report(struct egress_policy *policy);
 /* Notes a refusal for the next report. */
 void egress_policy_note(
 	struct egress_policy *policy, uint8_t proto, const struct endpoint *dst, int32_t by);

@@ -16,6 +16,7 @@
 /* Written out at once beyond this, while still in the processor's cache. */
 #define FLUSH_BYTES (32u << 10)
 #define ACCEPT_PAUSE_MS 100
+#define DISCARD_MAX (8u << 20) /* more than kernels keep for us */
 
 static void stop_io(struct link *link);
 
@@ -456,6 +457,44 @@ int link_resume(struct link *link, int fd, const struct mac *ours, const struct 
 	link->resync_dst = *ours;
 	link->resync_src = *guest;
 	return 0;
+}
+
+/* What lies waiting, as far as a guest that goes on sending lets it end. */
+static void discard_received(struct link *link)
+{
+	const uint64_t *received = &link->counters->value[COUNTER_LINK_RX_BYTES];
+	uint64_t begin = *received, before;
+	bool more = true;
+
+	for (before = begin; link->up && more && *received - begin < DISCARD_MAX;
+		before = *received)
+		more = link->ops->receive(link) || *received != before;
+	if (link->up && link->ops->drop_part)
+		link->ops->drop_part(link);
+}
+
+void link_reset(struct link *link)
+{
+	struct flow_memory_tx pad;
+	bool blocked;
+
+	if (!link->up)
+		return;
+	discard_received(link);
+	if (!link->up)
+		return;
+	pad = link->pad;
+	if (link->head_left)
+		pad = (struct flow_memory_tx){(uint32_t)link->head_left, (uint32_t)link->head_size};
+	blocked = link->blocked; /* then writable is awaited */
+	queue_clear(link);
+	link->pad = pad;
+	link->blocked = blocked;
+}
+
+size_t link_queued(const struct link *link)
+{
+	return link->queued_frames;
 }
 
 void link_set_memory(struct link *link, struct flow_memory *memory)

@@ -72,6 +72,14 @@ int link_listener_fd(const struct link *link);
 int link_connected_fd(const struct link *link);
 enum link_kind link_kind(const struct link *link);
 
+/*
+ * Another guest comes next: frames that wait, in either direction, go nowhere; those received count
+ * and are told as ever, the caller does not listen. A record that the VMM has begun to read is
+ * completed with zeros. The link stays up, unless the VMM turns out to have gone.
+ */
+void link_reset(struct link *link);
+size_t link_queued(const struct link *link); /* frames for the guest that wait */
+
 const struct link_caps *link_caps(const struct link *link);
 bool link_is_up(const struct link *link);
 

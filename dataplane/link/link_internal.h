@@ -35,6 +35,8 @@ struct link_ops {
 	int (*start)(struct link *link, int fd);
 	/* Reads and delivers at most LINK_RX_FRAMES. True where more may be waiting. */
 	bool (*receive)(struct link *link);
+	/* Makes nothing of the part of a frame that was received; NULL where there are no parts. */
+	void (*drop_part)(struct link *link);
 	/* Writes out the queue: 0 all, -EAGAIN full, other: the link is broken. */
 	int (*drain)(struct link *link);
 	/* Fills the link's own header before a frame; NULL where there is none. */

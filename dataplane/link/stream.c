@@ -131,6 +131,15 @@ static bool stream_receive(struct link *link)
 	return frames == LINK_RX_FRAMES;
 }
 
+/* Of a length that was cut there is nothing to be told yet: such a frame is delivered. */
+static void stream_drop_part(struct link *link)
+{
+	if (link->resync || link->have < LINK_RECORD_HLEN)
+		return;
+	link->skip = LINK_RECORD_HLEN + (uint64_t)load_be32(link->rx) - link->have;
+	link->have = 0;
+}
+
 /* The rest of its length, if that was cut, and zeros. */
 static int finish_broken_record(struct link *link)
 {
@@ -183,5 +192,6 @@ static int stream_drain(struct link *link)
 const struct link_ops link_stream_ops = {
 	.start = stream_start,
 	.receive = stream_receive,
+	.drop_part = stream_drop_part,
 	.drain = stream_drain,
 };

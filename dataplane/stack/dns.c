@@ -59,9 +59,7 @@ void dns_free(struct dns *dns)
 {
 	if (!dns)
 		return;
-	dns_queries_cancel(dns, NULL);
-	dns_conns_free(dns);
-	timer_disarm(loop_wheel(dns->loop), &dns->tell_names);
+	dns_reset(dns);
 	dns_hosts_free(dns->hosts);
 	dns_names_free(dns->names);
 	free(dns);
@@ -87,6 +85,14 @@ int dns_hosts_set(struct dns *dns, const struct dns_host *hosts, size_t count, b
 	dns_hosts_free(dns->hosts);
 	dns->hosts = fresh;
 	return 0;
+}
+
+void dns_reset(struct dns *dns)
+{
+	dns_queries_cancel(dns, NULL);
+	dns_conns_free(dns);
+	timer_disarm(loop_wheel(dns->loop), &dns->tell_names);
+	dns_names_clear(dns->names);
 }
 
 size_t dns_queries(const struct dns *dns)

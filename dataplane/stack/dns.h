@@ -83,6 +83,9 @@ int dns_tcp_accept(struct dns *dns);
 
 size_t dns_queries(const struct dns *dns); /* under way */
 
+/* Another guest comes next: no question is answered any more, and the name log is empty. */
+void dns_reset(struct dns *dns);
+
 /* ---- the name log ---- */
 
 void dns_names_restore(struct dns *dns, const struct dns_name *names, size_t count);

@@ -57,16 +57,25 @@ struct dns_names *dns_names_new(void)
 	return log;
 }
 
-void dns_names_free(struct dns_names *log)
+void dns_names_clear(struct dns_names *log)
 {
-	if (!log)
-		return;
 	while (log->oldest) {
 		struct entry *e = log->oldest;
 
 		log->oldest = e->newer;
 		free(e);
 	}
+	memset(log->buckets, 0, (log->mask + 1) * sizeof(struct entry *));
+	log->newest = log->news = NULL;
+	log->news_end = &log->news;
+	log->count = 0;
+}
+
+void dns_names_free(struct dns_names *log)
+{
+	if (!log)
+		return;
+	dns_names_clear(log);
 	free(log->buckets);
 	free(log);
 }

@@ -21,6 +21,7 @@ typedef void (*dns_names_fn)(void *arg, const struct dns_name *names, size_t cou
 
 struct dns_names *dns_names_new(void); /* NULL without memory */
 void dns_names_free(struct dns_names *log);
+void dns_names_clear(struct dns_names *log);
 size_t dns_names_count(const struct dns_names *log);
 
 /* Notes a name; `news` marks it for dns_names_flush(). False without memory. */

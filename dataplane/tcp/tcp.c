@@ -62,7 +62,6 @@ void tcp_free(struct tcp *tcp)
 	while (tcp->listeners)
 		tcp_forward_delete(tcp, tcp->listeners->forward.id);
 	tcp_reset(tcp);
-	orphans_stop(tcp);
 	timer_disarm(loop_wheel(tcp->loop), &tcp->ack_timer);
 	accept_group_close(&tcp->inbound);
 	loop_remove_hook(tcp->loop, &tcp->hook);
@@ -148,6 +147,7 @@ void tcp_reset(struct tcp *tcp)
 	struct flow_entry *e;
 	uint32_t slot = 0;
 
+	orphans_stop(tcp);
 	while ((e = flow_table_next(tcp->flows, &slot)))
 		flow_forget((struct tcp_flow *)e);
 }
@@ -183,6 +183,22 @@ void tcp_shutdown(struct tcp *tcp)
 size_t tcp_flow_count(const struct tcp *tcp)
 {
 	return flow_table_count(tcp->flows);
+}
+
+void tcp_busy(const struct tcp *tcp, struct busy *busy)
+{
+	struct flow_entry *e;
+	uint32_t slot = 0;
+
+	while ((e = flow_table_next(tcp->flows, &slot))) {
+		const struct tcp_flow *f = (const struct tcp_flow *)e;
+
+		if (f->state == TCP_ESTABLISHED)
+			busy->live++;
+		else
+			busy->pending++;
+		busy->queued += f->spill_len || f->reorder;
+	}
 }
 
 static const char *state_name(const struct tcp_flow *f)

@@ -9,6 +9,7 @@
 #ifndef DATAPLANE_TCP_TCP_H
 #define DATAPLANE_TCP_TCP_H
 
+#include "dataplane/busy.h"
 #include "dataplane/loop.h"
 #include "dataplane/stack/flow.h"
 #include "dataplane/stack/output.h"
@@ -82,6 +83,8 @@ size_t tcp_forward_count(const struct tcp *tcp);
 const struct worker_forward *tcp_forward_at(const struct tcp *tcp, size_t index, int *fd);
 
 size_t tcp_flow_count(const struct tcp *tcp);
+/* Adds half-open flows (pending), established ones (live), and those with unwritten bytes (queued). */
+void tcp_busy(const struct tcp *tcp, struct busy *busy);
 /* The flow at *cursor or after it, 0 first; false at the end. */
 bool tcp_flow_next(const struct tcp *tcp, uint32_t *cursor, struct flow_info *info);
 

@@ -59,7 +59,6 @@ struct tsi_dgram {
 	struct end ends[2];     /* IPv4, IPv6 */
 	struct udp_peers peers; /* as the host names them */
 	struct timer idle;
-	uint64_t used; /* ms */
 };
 
 /* An answer of our DNS. */
@@ -114,16 +113,12 @@ void tsi_dgram_remove(struct tsi_sock *sock)
 
 static void on_idle(struct timer *timer)
 {
-	struct tsi_dgram *dgram =
-		(struct tsi_dgram *)((char *)timer - offsetof(struct tsi_dgram, idle));
-	struct tsi *tsi = dgram->sock->tsi;
-	uint64_t quiet = loop_now(tsi->parts.loop) - dgram->used;
-	uint64_t limit = dgram->dns_only ? IDLE_DNS_MS : IDLE_MS;
+	go_quiet((struct tsi_dgram *)((char *)timer - offsetof(struct tsi_dgram, idle)));
+}
 
-	if (quiet >= limit)
-		go_quiet(dgram);
-	else
-		timer_arm(wheel(tsi), timer, limit - quiet);
+static void touch(struct tsi_dgram *dgram)
+{
+	timer_arm(wheel(dgram->sock->tsi), &dgram->idle, dgram->dns_only ? IDLE_DNS_MS : IDLE_MS);
 }
 
 /* What the socket uses while it is used; NULL without memory. */
@@ -139,10 +134,9 @@ static struct tsi_dgram *in_use(struct tsi_sock *sock)
 		dgram->ends[0] = dgram->ends[1] = (struct end){.dgram = dgram, .fd = -1};
 		dgram->dns_only = true;
 		dgram->idle.fire = on_idle;
-		timer_arm(wheel(sock->tsi), &dgram->idle, IDLE_DNS_MS);
 		sock->dgram = dgram;
 	}
-	dgram->used = loop_now(sock->tsi->parts.loop);
+	touch(dgram);
 	return dgram;
 }
 
@@ -214,8 +208,10 @@ static int admit(struct tsi_dgram *dgram, const struct endpoint *dst, struct end
 		err = end_open(dgram, end, addr_family(&host->addr));
 	if (err == 0)
 		err = udp_peers_add(&dgram->peers, host, peers_max(tsi));
-	if (dst->port != DNS_PORT)
+	if (dst->port != DNS_PORT) {
 		dgram->dns_only = false;
+		touch(dgram);
+	}
 	return err;
 }
 
@@ -225,6 +221,7 @@ static void send_out(struct tsi_dgram *dgram, const struct endpoint *dst,
 	struct tsi *tsi = dgram->sock->tsi;
 	struct sockaddr_storage ss;
 	struct endpoint host;
+	ssize_t n;
 	/* sendmsg(2) only reads the list. */
 	struct msghdr msg = {.msg_name = &ss,
 		.msg_iov = (struct iovec *)(uintptr_t)payload,
@@ -235,7 +232,10 @@ static void send_out(struct tsi_dgram *dgram, const struct endpoint *dst,
 		return;
 	}
 	msg.msg_namelen = endpoint_to_sockaddr(&host, &ss);
-	if (os_sendmsg(end_for(dgram, &host)->fd, &msg, 0) < 0) {
+	n = os_sendmsg(end_for(dgram, &host)->fd, &msg, 0);
+	if (n == -EFAULT)
+		vsock_mux_fault(tsi->parts.mux);
+	if (n < 0) {
 		count(tsi, COUNTER_TSI_SEND_ERRORS);
 		return;
 	}
@@ -378,7 +378,7 @@ static ssize_t receive(struct end *end, const struct iovec *iov, int pieces)
 		count(tsi, COUNTER_TSI_STRANGERS);
 		return 0;
 	}
-	dgram->used = loop_now(tsi->parts.loop);
+	touch(dgram);
 	fill(tsi, dgram->sock->svm_port, iov, pieces, tsi->buf, (uint32_t)n);
 	return n;
 }

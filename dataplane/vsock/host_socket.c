@@ -27,8 +27,7 @@ struct vsock_host_socket {
 	struct counters *counters;
 	struct vsock_mux *mux;
 	struct accept_group group; /* a place is a client */
-	struct acceptor acceptor;  /* where `listens` */
-	bool listens;
+	struct acceptor *acceptor; /* NULL: does not listen */
 	LIST_HEAD(, client) clients;
 };
 
@@ -103,23 +102,43 @@ static void on_client(void *arg, int fd, const struct sockaddr *sa, socklen_t le
 		client_free(client);
 }
 
+static void stop_listening(struct vsock_host_socket *socket)
+{
+	if (socket->acceptor)
+		acceptor_stop(socket->acceptor);
+	free(socket->acceptor);
+	socket->acceptor = NULL;
+}
+
 int vsock_host_socket_listen(struct vsock_host_socket *socket, int fd)
 {
+	struct acceptor *acceptor;
 	int err;
 
-	if (socket->listens)
-		acceptor_stop(&socket->acceptor);
-	socket->listens = false;
-	if (fd < 0)
+	if (fd < 0) {
+		stop_listening(socket);
 		return 0;
-	err = acceptor_start(&socket->acceptor, &socket->group, fd);
-	socket->listens = err == 0;
-	return err;
+	}
+	acceptor = calloc(1, sizeof(*acceptor));
+	if (!acceptor) {
+		close(fd);
+		return -ENOMEM;
+	}
+	acceptor->arg = socket;
+	acceptor->client = on_client;
+	err = acceptor_start(acceptor, &socket->group, fd);
+	if (err < 0) {
+		free(acceptor);
+		return err;
+	}
+	stop_listening(socket);
+	socket->acceptor = acceptor;
+	return 0;
 }
 
 int vsock_host_socket_fd(const struct vsock_host_socket *socket)
 {
-	return socket->listens ? socket->acceptor.fd : -1;
+	return socket->acceptor ? socket->acceptor->fd : -1;
 }
 
 void vsock_host_socket_reset(struct vsock_host_socket *socket)
@@ -144,8 +163,6 @@ struct vsock_host_socket *vsock_host_socket_new(
 	socket->loop = loop;
 	socket->counters = counters;
 	socket->mux = mux;
-	socket->acceptor.arg = socket;
-	socket->acceptor.client = on_client;
 	accept_group_init(&socket->group, loop, counters, COUNTER_VSOCK_NO_FDS);
 	return socket;
 }

@@ -18,7 +18,7 @@ struct vsock_host_socket *vsock_host_socket_new(
 void vsock_host_socket_free(struct vsock_host_socket *socket);
 
 /* Owns fd, a listening unix socket, also on failure; replaces the one that was there, whose clients
- * go on. -1: none. 0, -EINVAL or -ENOMEM. */
+ * go on, but not where it fails. -1: none. 0, -EINVAL or -ENOMEM. */
 int vsock_host_socket_listen(struct vsock_host_socket *socket, int fd);
 int vsock_host_socket_fd(const struct vsock_host_socket *socket); /* still its own; or -1 */
 /* Closes the clients that have not been served yet. */

@@ -51,6 +51,7 @@ struct vsock_mux {
 	uint32_t next_port;
 	bool full, data_full; /* no room in the transport: vsock_mux_room() will come */
 	bool refused;         /* vsock_mux_ready() said no */
+	bool held;
 };
 
 /* ---- ports to connections ---- */
@@ -293,7 +294,7 @@ static void mux_task(struct task *task)
 		(struct vsock_mux *)((char *)task - offsetof(struct vsock_mux, task));
 	int turns = 0;
 
-	if (!mux->ops)
+	if (!mux->ops || mux->held)
 		return;
 	mux->moved = 0;
 	while (turns < TURNS && mux->moved < TURN_BYTES) {
@@ -353,7 +354,7 @@ void vsock_mux_spilled(struct vsock_mux *mux, ptrdiff_t bytes)
 
 bool vsock_mux_ready(struct vsock_mux *mux)
 {
-	if (mux->spilled + VSOCK_PAYLOAD_MAX <= VSOCK_SPILL_MAX &&
+	if (!mux->held && mux->spilled + VSOCK_PAYLOAD_MAX <= VSOCK_SPILL_MAX &&
 		mux->owed + mux->n_replies < VSOCK_REPLIES_MAX)
 		return true;
 	mux->refused = true;
@@ -501,6 +502,18 @@ size_t vsock_mux_count(const struct vsock_mux *mux)
 	return mux->count;
 }
 
+void vsock_mux_busy(const struct vsock_mux *mux, struct busy *busy)
+{
+	const struct vsock_conn *conn;
+
+	TAILQ_FOREACH(conn, &mux->all, all) {
+		busy->pending += conn->state == VSOCK_WAITING || conn->state == VSOCK_CONNECTING;
+		busy->live += conn->state == VSOCK_OPEN || conn->state == VSOCK_DRAINING;
+		busy->queued += conn->state == VSOCK_DEAD || conn->spill_len;
+	}
+	busy->queued += (uint32_t)mux->n_replies;
+}
+
 /* ---- datagrams ---- */
 
 bool vsock_mux_owe(struct vsock_mux *mux)
@@ -555,6 +568,29 @@ static void reset(struct vsock_mux *mux, bool had_guest)
 void vsock_mux_reset(struct vsock_mux *mux)
 {
 	reset(mux, mux->ops != NULL);
+}
+
+void vsock_mux_hold(struct vsock_mux *mux)
+{
+	bool refused = mux->refused; /* then the transport waits for resume() */
+	struct vsock_conn *conn;
+
+	mux->held = true;
+	TAILQ_FOREACH(conn, &mux->all, all) {
+		if (mux->ops && conn->linked) {
+			vsock_notes_disown(&mux->notes, conn->note);
+			conn->note = VSOCK_NOTE_NONE;
+		}
+	}
+	vsock_mux_reset(mux);
+	mux->refused = refused;
+}
+
+void vsock_mux_release(struct vsock_mux *mux)
+{
+	mux->held = false;
+	go_on(mux);
+	vsock_mux_room(mux);
 }
 
 void vsock_mux_shutdown(struct vsock_mux *mux)

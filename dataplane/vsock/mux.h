@@ -23,6 +23,7 @@
 #ifndef DATAPLANE_VSOCK_MUX_H
 #define DATAPLANE_VSOCK_MUX_H
 
+#include "dataplane/busy.h"
 #include "dataplane/counters.h"
 #include "dataplane/loop.h"
 #include "dataplane/vsock/connection.h"
@@ -69,6 +70,11 @@ void vsock_mux_reset(struct vsock_mux *mux);
 /* Every connection is reset on both sides, the guest told of as many as there is room for now. */
 void vsock_mux_shutdown(struct vsock_mux *mux);
 
+/* The same, and until release nothing is taken from the guest and nothing is sent to it. Then it hears
+ * an RST for each connection that was, unless vsock_mux_forget() comes before. */
+void vsock_mux_hold(struct vsock_mux *mux);
+void vsock_mux_release(struct vsock_mux *mux);
+
 /* Whether a packet may be handed in; after a no, ops->resume() comes. */
 bool vsock_mux_ready(struct vsock_mux *mux);
 /* packet->len bytes of payload, at most VSOCK_PAYLOAD_MAX, in pieces; they die with the call. */
@@ -87,6 +93,9 @@ int vsock_mux_connect(struct vsock_mux *mux, uint32_t guest_port, const struct v
 	const struct vsock_conn_events *events);
 
 size_t vsock_mux_count(const struct vsock_mux *mux);
+/* Adds connections that come about (pending), stand (live), or have bytes for the host or an RST for
+ * the guest waiting (queued). */
+void vsock_mux_busy(const struct vsock_mux *mux, struct busy *busy);
 
 /* ---- datagrams ---- */
 

@@ -3,6 +3,7 @@
 #include "dataplane/vsock/notes.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define SLOTS FLOW_MEMORY_VSOCK_SLOTS
 
@@ -56,6 +57,17 @@ void vsock_notes_drop(struct vsock_notes *n, uint16_t note)
 		return;
 	flow_memory_clear_pair(n->memory, note);
 	n->free[n->n_free++] = note;
+}
+
+void vsock_notes_disown(struct vsock_notes *n, uint16_t note)
+{
+	if (note == VSOCK_NOTE_NONE || !n->memory)
+		return;
+	/* A slot is an orphan's at most once, so there is room once those that were told are gone. */
+	n->n_orphans -= n->orphan_at;
+	memmove(n->orphans, n->orphans + n->orphan_at, n->n_orphans * sizeof(*n->orphans));
+	n->orphan_at = 0;
+	n->orphans[n->n_orphans++] = note;
 }
 
 bool vsock_notes_orphan(struct vsock_notes *n, struct flow_memory_pair *pair)

@@ -32,6 +32,9 @@ void vsock_notes_close(struct vsock_notes *notes);
 uint16_t vsock_notes_add(struct vsock_notes *notes, uint32_t guest_port, uint32_t host_port);
 void vsock_notes_drop(struct vsock_notes *notes, uint16_t note);
 
+/* The connection's life has ended here, and not yet for the guest: its note is an orphan's now. */
+void vsock_notes_disown(struct vsock_notes *notes, uint16_t note);
+
 /* The next orphan to be told of, which vsock_notes_told() then strikes out; false: none is left. */
 bool vsock_notes_orphan(struct vsock_notes *notes, struct flow_memory_pair *pair);
 void vsock_notes_told(struct vsock_notes *notes);

@@ -23,6 +23,7 @@ struct end {
 	size_t held_len, held_at;
 	bool event_added;
 	bool readable; /* it may have more, or its end */
+	bool closing;  /* its end has come, behind what is there to read */
 	bool ended;    /* nothing more is read from it */
 	bool shut;     /* nothing more is written to it: the other end's end was passed on */
 };
@@ -33,6 +34,7 @@ struct relay {
 	struct end ends[2];
 	struct task task;
 	struct timer timer; /* RELAY_DRAIN_MS */
+	bool progress;      /* in this turn: something was taken */
 	void (*ended)(void *arg);
 	void *arg;
 };
@@ -42,6 +44,7 @@ struct relays {
 	struct counters *counters;
 	LIST_HEAD(, relay) list;
 	size_t count, max;
+	short ready_events; /* what is asked of libevent for a socket */
 };
 
 enum moved { MOVED_ALL, MOVED_MORE, MOVED_FAILED }; /* more: another turn, please */
@@ -75,6 +78,7 @@ static ssize_t give(struct end *from, struct end *to, const void *bytes, size_t 
 	do {
 		n = host_side_write(&to->host, bytes, len);
 	} while (n == -EINTR);
+	from->relay->progress |= n > 0;
 	if (n == -EAGAIN || n == -EWOULDBLOCK)
 		return 0;
 	/* TCP's EPIPE is a reset behind a FIN. */
@@ -177,16 +181,7 @@ static void on_drain_timer(struct timer *timer)
 /* Whether bytes wait for an end whose other end has nothing more to say. */
 static bool drains(const struct relay *relay, int to)
 {
-	return relay->ends[to].held && relay->ends[!to].ended;
-}
-
-static size_t waiting(const struct relay *relay)
-{
-	size_t n = 0;
-
-	for (int i = 0; i < 2; i++)
-		n += relay->ends[i].held_len - relay->ends[i].held_at;
-	return n;
+	return relay->ends[to].held && (relay->ends[!to].ended || relay->ends[!to].closing);
 }
 
 static void turn(struct task *task)
@@ -194,17 +189,18 @@ static void turn(struct task *task)
 	struct relay *relay = (struct relay *)((char *)task - offsetof(struct relay, task));
 	struct timer_wheel *wheel = loop_wheel(relay->relays->loop);
 	struct end *a = &relay->ends[0], *b = &relay->ends[1];
-	size_t before = waiting(relay);
-	enum moved there = move(a, b);
-	enum moved back = there == MOVED_FAILED ? MOVED_FAILED : move(b, a);
+	enum moved there, back;
 
+	relay->progress = false;
+	there = move(a, b);
+	back = there == MOVED_FAILED ? MOVED_FAILED : move(b, a);
 	if (back == MOVED_FAILED || (a->shut && b->shut)) {
 		finish(relay, back != MOVED_FAILED);
 		return;
 	}
 	if (!drains(relay, 0) && !drains(relay, 1))
 		timer_disarm(wheel, &relay->timer);
-	else if (!timer_armed(&relay->timer) || waiting(relay) != before)
+	else if (!timer_armed(&relay->timer) || relay->progress)
 		timer_arm(wheel, &relay->timer, RELAY_DRAIN_MS);
 	if (there == MOVED_MORE || back == MOVED_MORE)
 		loop_defer(relay->relays->loop, task);
@@ -227,8 +223,10 @@ static void on_ready(evutil_socket_t fd, short what, void *arg)
 	struct relay *relay = end->relay;
 
 	(void)fd;
-	if (what & EV_READ)
+	if (what & (EV_READ | EV_CLOSED))
 		end->readable = true;
+	if (what & EV_CLOSED)
+		end->closing = true;
 	if (was_reset(end))
 		finish(relay, false);
 	else
@@ -238,7 +236,7 @@ static void on_ready(evutil_socket_t fd, short what, void *arg)
 static bool watch(struct relay *relay, struct end *end)
 {
 	event_assign(&end->ready, loop_base(relay->relays->loop), end->host.fd,
-		EV_READ | EV_WRITE | EV_ET | EV_PERSIST, on_ready, end);
+		relay->relays->ready_events, on_ready, end);
 	event_priority_set(&end->ready, LOOP_DATA);
 	end->event_added = event_add(&end->ready, NULL) == 0;
 	return end->event_added;
@@ -301,6 +299,9 @@ struct relays *relays_new(struct loop *loop, struct counters *counters, size_t m
 	relays->loop = loop;
 	relays->counters = counters;
 	relays->max = max;
+	relays->ready_events = EV_READ | EV_WRITE | EV_ET | EV_PERSIST;
+	if (event_base_get_features(loop_base(loop)) & EV_FEATURE_EARLY_CLOSE)
+		relays->ready_events |= EV_CLOSED;
 	return relays;
 }
 

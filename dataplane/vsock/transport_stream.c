@@ -19,6 +19,8 @@
 #define TX_FLUSH (128u << 10)
 #define SOCKET_BUFFER (2 << 20)
 #define ACCEPT_PAUSE_MS 100
+#define DISCARD_MAX (8u << 20) /* more than kernels keep for us */
+#define EVENT_TRANSPORT_RESET 0
 
 struct vsock_stream {
 	struct loop *loop;
@@ -35,11 +37,14 @@ struct vsock_stream {
 	bool paused;               /* nothing is read until there is room for answers */
 	bool room_asked;           /* by the mux, in vain */
 	bool broken;               /* a write failed; acted on at the end of the pass */
+	bool drop_next;            /* a packet whose header came in part was one of the old life */
+	bool reset_owed;           /* TRANSPORT_RESET, to the next VMM */
 	uint8_t *rx;
 	size_t have;   /* bytes at its start */
 	uint64_t skip; /* bytes of an overlong packet still to be thrown away */
 	uint8_t *tx;
 	size_t head, tail; /* what is to be written out lies between */
+	size_t head_left;  /* bytes of a partly written first packet, 0 at a packet's start */
 	size_t dirty;      /* tx was written to up to here since it was wiped */
 	bool secret;       /* and with a secret */
 };
@@ -62,6 +67,28 @@ static void tx_wipe(struct vsock_stream *s)
 	s->dirty = 0;
 }
 
+static size_t packet_size(const uint8_t *header)
+{
+	struct vsock_packet packet;
+
+	vsock_packet_read(&packet, header);
+	return VSOCK_HLEN + packet.len;
+}
+
+static void written(struct vsock_stream *s, size_t n)
+{
+	while (n) {
+		size_t take;
+
+		if (!s->head_left)
+			s->head_left = packet_size(s->tx + s->head);
+		take = n < s->head_left ? n : s->head_left;
+		s->head += take;
+		s->head_left -= take;
+		n -= take;
+	}
+}
+
 static void flush(struct vsock_stream *s)
 {
 	while (!s->blocked && queued(s)) {
@@ -78,7 +105,7 @@ static void flush(struct vsock_stream *s)
 				s->broken = true;
 			return;
 		}
-		s->head += (size_t)n;
+		written(s, (size_t)n);
 	}
 	if (!queued(s)) {
 		s->head = s->tail = 0;
@@ -232,6 +259,12 @@ static bool deliver(struct vsock_stream *s, size_t *at)
 	if (s->have - *at < VSOCK_HLEN || !may_deliver(s))
 		return false;
 	vsock_packet_read(&packet, s->rx + *at);
+	if (s->drop_next) {
+		s->drop_next = false;
+		s->skip = (uint64_t)packet.len + VSOCK_HLEN;
+		skip_some(s, at);
+		return true;
+	}
 	if (packet.op == VSOCK_OP_NONE || packet.len > VSOCK_PAYLOAD_MAX) {
 		s->skip = (uint64_t)packet.len + VSOCK_HLEN;
 		if (packet.op == VSOCK_OP_NONE)
@@ -305,8 +338,9 @@ static void lost(struct vsock_stream *s, const char *why)
 	if (s->fd >= 0)
 		close(s->fd);
 	s->fd = -1;
-	s->head = s->tail = s->have = 0;
+	s->head = s->tail = s->head_left = s->have = 0;
 	s->skip = 0;
+	s->drop_next = false;
 	if (s->tx)
 		tx_wipe(s);
 	s->blocked = s->paused = s->room_asked = s->broken = false;
@@ -321,6 +355,16 @@ static void tell_cid(struct vsock_stream *s)
 
 	vsock_store64(s->tx + s->tail + VSOCK_HLEN, s->guest_cid);
 	append(s, &packet);
+}
+
+static void tell_reset(struct vsock_stream *s)
+{
+	struct vsock_packet packet = {
+		.src_cid = VSOCK_CID_HOST, .dst_cid = s->guest_cid, .len = 4, .op = VSOCK_OP_NONE};
+
+	vsock_store32(s->tx + s->tail + VSOCK_HLEN, EVENT_TRANSPORT_RESET);
+	append(s, &packet);
+	s->reset_owed = false;
 }
 
 /* Leaves fd alone where it fails. */
@@ -356,6 +400,8 @@ static int start(struct vsock_stream *s, int fd)
 	vsock_mux_forget(s->mux);
 	vsock_mux_attach(s->mux, &stream_ops, s, s->guest_cid);
 	tell_cid(s);
+	if (s->reset_owed)
+		tell_reset(s);
 	counter_inc(s->counters, COUNTER_VSOCK_UPS);
 	if (s->events && s->events->changed)
 		s->events->changed(s->events->arg, true, "");
@@ -455,6 +501,61 @@ int vsock_stream_attach(struct vsock_stream *s, int fd, bool listener, uint64_t 
 	if (err < 0)
 		close(fd);
 	return err;
+}
+
+/* ---- another life of the guest ---- */
+
+/* What lies waiting, as far as a guest that goes on sending lets it end. */
+static void discard_received(struct vsock_stream *s)
+{
+	size_t total = 0;
+	ssize_t n;
+
+	do {
+		size_t at = 0;
+
+		skip_some(s, &at);
+		while (s->have - at >= VSOCK_HLEN) {
+			s->skip = packet_size(s->rx + at);
+			skip_some(s, &at);
+		}
+		memmove(s->rx, s->rx + at, s->have - at);
+		s->have -= at;
+		n = recv(s->fd, s->rx + s->have, RX_SIZE - s->have, 0);
+		if (n > 0)
+			s->have += (size_t)n;
+		total += n > 0 ? (size_t)n : 0;
+	} while (n > 0 && total < DISCARD_MAX);
+	s->drop_next = s->have > 0;
+	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+		lost(s, n ? strerror(errno) : "the VMM closed the connection");
+}
+
+void vsock_stream_reset(struct vsock_stream *s)
+{
+	s->reset_owed = true;
+	if (s->fd < 0)
+		return;
+	discard_received(s);
+	if (s->fd < 0)
+		return;
+	s->tail = s->head + s->head_left;
+	if (s->secret)
+		os_wipe(s->tx + s->tail, s->dirty - s->tail);
+	s->dirty = s->tail;
+	if (!fits(s, VSOCK_HLEN + 4))
+		return;
+	tell_reset(s);
+	vsock_mux_forget(s->mux);
+}
+
+size_t vsock_stream_queued(const struct vsock_stream *s)
+{
+	size_t at = s->head + s->head_left, n = s->head_left > 0;
+
+	for (; at < s->tail; n++)
+		at += packet_size(s->tx + at);
+	return n;
 }
 
 void vsock_stream_watch(struct vsock_stream *s, const struct vsock_vmm_events *events)

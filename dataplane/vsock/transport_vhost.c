@@ -53,6 +53,7 @@ struct vsock_vhost {
 	bool resuming;       /* the session that comes up now was another worker's */
 	bool resumed;        /* that is so of the one we have */
 	bool tell_reset;     /* the guest has an event to come */
+	bool reset_owed;     /* so has the next one */
 	bool in_turn;        /* a packet of the guest's is being handed in */
 	bool tx_paused;      /* its next ones wait */
 	struct late *late, **late_end;
@@ -479,10 +480,18 @@ static void settle(struct vsock_vhost *v)
 		v->appetite = 1;
 		vsock_mux_attach(v->mux, &vhost_ops, v, v->guest_cid);
 		v->attached = true;
-		v->tell_reset = v->resumed;
+		v->tell_reset = v->resumed || v->reset_owed;
+		v->reset_owed = false;
 	}
 	vhost_user_want(v->server, QUEUE_RX, 0);
 	vhost_user_want(v->server, QUEUE_TX, 0);
+}
+
+static void tell_reset(struct vsock_vhost *v)
+{
+	/* One word for all of them. */
+	vsock_mux_forget(v->mux);
+	vhost_user_want(v->server, QUEUE_EVENT, 0);
 }
 
 static void on_started(void *arg, unsigned queue, const struct virtq *ring)
@@ -490,13 +499,10 @@ static void on_started(void *arg, unsigned queue, const struct virtq *ring)
 	struct vsock_vhost *v = arg;
 
 	(void)ring;
-	if (queue != QUEUE_EVENT) {
+	if (queue != QUEUE_EVENT)
 		settle(v);
-	} else if (v->tell_reset) {
-		/* One word for all of them. */
-		vsock_mux_forget(v->mux);
-		vhost_user_want(v->server, QUEUE_EVENT, 0);
-	}
+	else if (v->tell_reset)
+		tell_reset(v);
 }
 
 static void on_stopped(void *arg, unsigned queue, struct virtq *ring)
@@ -615,6 +621,36 @@ void vsock_vhost_stop_listening(struct vsock_vhost *v)
 bool vsock_vhost_is_up(const struct vsock_vhost *v)
 {
 	return vhost_user_connected_fd(v->server) >= 0;
+}
+
+static void discard_sent(struct vsock_vhost *v)
+{
+	struct virtq *ring = v->settled ? vhost_user_queue(v->server, QUEUE_TX) : NULL;
+	unsigned left = ring ? ring->config.size : 0;
+	int got = 1;
+
+	/* A guest that goes on sending has so many a turn. */
+	while (left-- && got != 0 && got != -EPROTO) {
+		got = virtq_pop(ring, &v->tx_chain);
+		if (got == 1)
+			virtq_push(ring, v->tx_chain.head, 0);
+	}
+}
+
+void vsock_vhost_reset(struct vsock_vhost *v)
+{
+	release(v, rx_ring(v));
+	drop_late(v);
+	discard_sent(v);
+	v->tell_reset = v->attached;
+	v->reset_owed = !v->attached;
+	if (v->attached && vhost_user_queue(v->server, QUEUE_EVENT))
+		tell_reset(v);
+}
+
+size_t vsock_vhost_queued(const struct vsock_vhost *v)
+{
+	return v->n_late;
 }
 
 bool vsock_vhost_session(const struct vsock_vhost *v, struct vhost_session *out)

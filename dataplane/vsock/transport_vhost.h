@@ -61,6 +61,14 @@ bool vsock_vhost_is_up(const struct vsock_vhost *vhost);
 int vsock_vhost_listener_fd(const struct vsock_vhost *vhost); /* still the vhost's; or -1 */
 void vsock_vhost_stop_listening(struct vsock_vhost *vhost);   /* a VMM that is here stays */
 
+/*
+ * Another life of the guest begins, the mux is held meanwhile: chains that it has sent and nobody has
+ * taken go back unread, and what waits for it is dropped. It is told TRANSPORT_RESET where its event
+ * queue is ours; the mux has its RSTs where it is not.
+ */
+void vsock_vhost_reset(struct vsock_vhost *vhost);
+size_t vsock_vhost_queued(const struct vsock_vhost *vhost); /* packets that wait for chains */
+
 /* As vhost_user_session() and vhost_user_resume(); before the latter, vsock_vhost_attach() of the
  * listener, or of none. */
 bool vsock_vhost_session(const struct vsock_vhost *vhost, struct vhost_session *out);

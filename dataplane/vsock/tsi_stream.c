@@ -190,6 +190,12 @@ void tsi_stream_connect(struct tsi_sock *sock, const struct endpoint *dst, uint3
 
 /* ---- a claim: to a listener of the guest's own ---- */
 
+static void leave(struct own_pair *pair)
+{
+	if (--pair->alive == 0)
+		free(pair);
+}
+
 static void end_closed(
 	struct own_pair *pair, const struct vsock_conn *conn, struct vsock_conn *other)
 {
@@ -198,8 +204,7 @@ static void end_closed(
 		if (other)
 			vsock_conn_kill(other); /* which comes here, too */
 	}
-	if (--pair->alive == 0)
-		free(pair);
+	leave(pair);
 }
 
 static void on_near_closed(void *arg, struct vsock_conn *conn)
@@ -227,41 +232,47 @@ static void on_far_opened(void *arg, struct vsock_conn *conn)
 		vsock_conn_kill(conn);
 }
 
-static bool join(struct tsi_sock *own, struct own_pair *pair, struct vsock_conn *conn,
-	const struct endpoint *client)
+/* The guest hears of its own connection first: it asked for that. */
+static void join(struct own_pair *pair, struct vsock_conn *conn, int near_fd)
 {
-	const struct vsock_conn_events near_events = {.arg = pair, .closed = on_near_closed};
-	const struct vsock_conn_events far_events = {
-		.arg = pair, .opened = on_far_opened, .closed = on_far_closed};
-	struct vsock_host near = {.fd = -1}, far = {.fd = -1};
-	int fds[2];
+	const struct vsock_conn_events events = {.arg = pair, .closed = on_near_closed};
+	const struct vsock_host host = {.fd = near_fd};
 
-	if (os_socketpair(AF_UNIX, SOCK_STREAM, true, fds) < 0)
-		return false;
-	near.fd = fds[0];
-	far.fd = fds[1];
-	if (tsi_listen_open(own, &far, client, &far_events) < 0) {
-		close(near.fd);
-		return false;
-	}
 	*pair = (struct own_pair){.near = conn, .alive = 2};
-	vsock_conn_watch(conn, &near_events);
-	vsock_conn_accept(conn, &near);
-	return true;
+	vsock_conn_watch(conn, &events);
+	vsock_conn_accept(conn, &host);
+}
+
+static void join_listener(
+	struct own_pair *pair, struct tsi_sock *own, const struct endpoint *client, int far_fd)
+{
+	const struct vsock_conn_events events = {
+		.arg = pair, .opened = on_far_opened, .closed = on_far_closed};
+	const struct vsock_host host = {.fd = far_fd};
+
+	if (tsi_listen_open(own, &host, client, &events) == 0)
+		return;
+	if (pair->near)
+		vsock_conn_kill(pair->near);
+	leave(pair);
 }
 
 static bool claim_own(struct tsi_sock *sock, struct vsock_conn *conn)
 {
 	struct tsi_sock *own = tsi_find(sock->tsi, sock->own);
 	struct own_pair *pair;
+	int fds[2];
 
 	if (!own || !tsi_listen_stands(own))
 		return false;
 	pair = calloc(1, sizeof(*pair));
-	if (pair && join(own, pair, conn, &sock->local))
-		return true;
-	free(pair);
-	return false;
+	if (!pair || os_socketpair(AF_UNIX, SOCK_STREAM, true, fds) < 0) {
+		free(pair);
+		return false;
+	}
+	join(pair, conn, fds[0]);
+	join_listener(pair, own, &sock->local, fds[1]);
+	return true;
 }
 
 /* ---- a claim: to a host socket ---- */

@@ -33,7 +33,8 @@ struct vsock {
 	struct vsock_stream *stream;
 	struct vsock_vhost *vhost;
 	struct vsock_hybrid *hybrid;
-	struct timer session_timer; /* armed: somebody heard of the session just now */
+	struct timer session_timer; /* armed: the credit is not full */
+	unsigned session_credit;    /* how often the session may be told of now */
 	bool session_untold;
 };
 
@@ -92,21 +93,30 @@ static void on_refused(void *arg)
 }
 
 /*
- * The guest decides how often its driver starts over, and who is told of it is everybody's: at
- * once, then at most every VSOCK_SESSION_MS, and always of the latest.
+ * The guest decides how often its driver starts over, and who is told of it is everybody's: he hears
+ * of all that a start consists of at once, so that a death right behind it finds him up to date; then
+ * at most every VSOCK_SESSION_MS, and always of the latest.
  */
 static void tell_session(struct vsock *vsock)
 {
-	if (timer_armed(&vsock->session_timer) || !vsock->session_untold || !vsock->events.session)
+	if (!vsock->session_untold || !vsock->session_credit || !vsock->events.session)
 		return;
-	timer_arm(loop_wheel(vsock->loop), &vsock->session_timer, VSOCK_SESSION_MS);
 	vsock->session_untold = false;
+	vsock->session_credit--;
+	if (!timer_armed(&vsock->session_timer))
+		timer_arm(loop_wheel(vsock->loop), &vsock->session_timer, VSOCK_SESSION_MS);
 	vsock->events.session(vsock->events.arg);
 }
 
 static void on_session_timer(struct timer *timer)
 {
-	tell_session((struct vsock *)((char *)timer - offsetof(struct vsock, session_timer)));
+	struct vsock *vsock =
+		(struct vsock *)((char *)timer - offsetof(struct vsock, session_timer));
+
+	vsock->session_credit++;
+	tell_session(vsock);
+	if (vsock->session_credit < VSOCK_SESSION_BURST && !timer_armed(timer))
+		timer_arm(loop_wheel(vsock->loop), timer, VSOCK_SESSION_MS);
 }
 
 static void on_session(void *arg)
@@ -184,6 +194,7 @@ struct vsock *vsock_new(const struct vsock_parts *parts, const struct vsock_even
 	vsock->loop = parts->loop;
 	vsock->events = *events;
 	vsock->session_timer.fire = on_session_timer;
+	vsock->session_credit = VSOCK_SESSION_BURST;
 	vsock->vmm_events = (struct vsock_vmm_events){
 		.arg = vsock,
 		.changed = on_changed,
@@ -289,6 +300,37 @@ int vsock_resume(struct vsock *vsock, const struct vhost_session *session)
 		return vsock_vhost_resume(vsock->vhost, session, vsock->guest_cid);
 	vhost_session_close(session);
 	return -ENOTSUP;
+}
+
+void vsock_reset_begin(struct vsock *vsock)
+{
+	vsock_mux_hold(vsock->mux);
+	tsi_reset(vsock->tsi); /* there may be some without a guest: a restored VM's */
+	vsock_hybrid_reset(vsock->hybrid);
+	vsock_host_socket_reset(vsock->host_socket);
+}
+
+void vsock_reset_end(struct vsock *vsock)
+{
+	if (vsock->kind == VSOCK_KIND_STREAM)
+		vsock_stream_reset(vsock->stream);
+	else if (vsock->kind == VSOCK_KIND_VHOST)
+		vsock_vhost_reset(vsock->vhost);
+	vsock_mux_release(vsock->mux);
+}
+
+void vsock_busy(const struct vsock *vsock, struct busy *busy)
+{
+	vsock_mux_busy(vsock->mux, busy);
+	busy->pending += (uint32_t)(tsi_pending(vsock->tsi) + vsock_hybrid_pending(vsock->hybrid));
+	busy->live += (uint32_t)vsock_hybrid_count(vsock->hybrid);
+	busy->queued += (uint32_t)(tsi_queued(vsock->tsi) + vsock_stream_queued(vsock->stream) +
+		vsock_vhost_queued(vsock->vhost));
+}
+
+size_t vsock_count(const struct vsock *vsock)
+{
+	return vsock_mux_count(vsock->mux) + vsock_hybrid_count(vsock->hybrid);
 }
 
 struct tsi *vsock_tsi(struct vsock *vsock)

@@ -13,6 +13,7 @@
 #ifndef DATAPLANE_VSOCK_VSOCK_H
 #define DATAPLANE_VSOCK_VSOCK_H
 
+#include "dataplane/busy.h"
 #include "dataplane/counters.h"
 #include "dataplane/egress/dial.h"
 #include "dataplane/loop.h"
@@ -32,6 +33,7 @@
 enum vsock_kind { VSOCK_KIND_NONE, VSOCK_KIND_VHOST, VSOCK_KIND_STREAM, VSOCK_KIND_HYBRID };
 
 #define VSOCK_SESSION_MS 100
+#define VSOCK_SESSION_BURST 32 /* more than a VMM's messages to set up a device */
 
 struct flow_memory;
 struct vhost_session;
@@ -53,7 +55,7 @@ struct vsock_events {
 	bool (*env_get)(void *arg);
 	/* A VMM connected or is gone (text says why); or (refused) a second one was turned away. */
 	void (*changed)(void *arg, enum vsock_kind kind, bool up, const char *text, bool refused);
-	/* vsock_session() gives something else than before: at most every VSOCK_SESSION_MS. */
+	/* vsock_session() gives something else than before: VSOCK_SESSION_BURST times at once, then at most every VSOCK_SESSION_MS. */
 	void (*session)(void *arg);
 	/* As vsock_dials_events.ask. */
 	bool (*dial)(void *arg, unsigned question, bool vmm, uint32_t port);
@@ -70,6 +72,14 @@ void vsock_free(struct vsock *vsock); /* NULL is ignored */
  * guest has such a CID, -EINVAL: an fd of the wrong kind.
  */
 int vsock_set(struct vsock *vsock, enum vsock_kind kind, int fd, bool listener, uint64_t guest_cid);
+/*
+ * Another life of the guest begins, in two steps with a barrier between: services and connections end
+ * and nothing moves; what waits for the guest goes, and it is told.
+ */
+void vsock_reset_begin(struct vsock *vsock);
+void vsock_reset_end(struct vsock *vsock);
+void vsock_busy(const struct vsock *vsock, struct busy *busy);
+size_t vsock_count(const struct vsock *vsock); /* connections */
 /* As vsock_mux_set_memory(). */
 void vsock_set_memory(struct vsock *vsock, struct flow_memory *memory, bool reset);
 /* Whether a VMM is connected; a HYBRID one is not seen to come and go. */

@@ -17,6 +17,14 @@ _netctl_secrets() {
 	netctl secret list "$1" 2>/dev/null | awk 'NR > 1 { print $1 }'
 }
 
+_netctl_maps() {
+	netctl vsock list "$1" 2>/dev/null | awk 'NR > 1 { print $2 }'
+}
+
+_netctl_snapshots() {
+	netctl snapshot list 2>/dev/null | awk 'NR > 1 { print $1 }'
+}
+
 _netctl_words() {
 	mapfile -t COMPREPLY < <(compgen -W "$1" -- "$cur")
 }
@@ -24,8 +32,8 @@ _netctl_words() {
 _netctl() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
 	local noun= verb= i word words=() create run
-	create='--link --mtu --subnet --mac --dns --ephemeral --ttl --policy --host-access --forward'
-	run='--mtu --policy --host-access --forward --map-root --help'
+	create='--link --vsock --cid --mtu --subnet --mac --dns --ephemeral --ttl --policy --host-access --forward'
+	run='--mtu --policy --host-access --forward --vsock --cid --map-root --help'
 	COMPREPLY=()
 
 	for ((i = 1; i < COMP_CWORD; i++)); do
@@ -36,11 +44,11 @@ _netctl() {
 		-*) ;;
 		*)
 			# The command of run is completed as one.
-			if [[ ${words[0]} == run && ${COMP_WORDS[i - 1]} != --@(mtu|policy|forward) ]]; then
+			if [[ ${words[0]} == run && ${COMP_WORDS[i - 1]} != --@(mtu|policy|forward|vsock|cid) ]]; then
 				words+=("$word")
 				break
 			fi
-			[[ ${COMP_WORDS[i - 1]} == --@(mtu|policy|forward|link|subnet|mac|dns|ttl|name|since|from-file) ]] ||
+			[[ ${COMP_WORDS[i - 1]} == --@(mtu|policy|forward|vsock|cid|link|subnet|mac|dns|ttl|name|since|from-file) ]] ||
 				words+=("$word")
 			;;
 		esac
@@ -61,11 +69,12 @@ _netctl() {
 	-s | --socket) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
 	--from-file) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
 	--link) _netctl_words 'stream dgram attach none'; return ;;
+	--vsock) _netctl_words 'vhost stream hybrid none'; return ;;
 	--policy) mapfile -t COMPREPLY < <(compgen -W 'open public none' -f -- "$cur"); return ;;
-	--mtu | --subnet | --mac | --dns | --ttl | --forward | --name | --since) return ;;
+	--mtu | --cid | --subnet | --mac | --dns | --ttl | --forward | --name | --since) return ;;
 	esac
 	if [[ -z $noun ]]; then
-		_netctl_words 'run vm forward policy hosts env secret stats flows events health version
+		_netctl_words 'run vm forward vsock listener policy hosts env secret snapshot stats flows events health version
 			-s -o --help --version'
 		return
 	fi
@@ -74,28 +83,40 @@ _netctl() {
 	stats | flows) [[ -n $verb ]] || _netctl_words "$(_netctl_vms) --help" ;;
 	events) _netctl_words '-f --follow --since --help' ;;
 	health | version) _netctl_words '--help' ;;
-	vm | forward | policy | hosts | env | secret) _netctl_verb ;;
+	vm | forward | vsock | listener | policy | hosts | env | secret | snapshot) _netctl_verb ;;
 	esac
 }
 
 _netctl_verb() {
 	if [[ -z $verb ]]; then
 		case $noun in
-		vm) _netctl_words 'create list show delete --help' ;;
+		vm) _netctl_words 'create list show restore reset delete --help' ;;
 		forward) _netctl_words 'add list delete --help' ;;
+		vsock) _netctl_words 'map unmap list --help' ;;
+		listener) _netctl_words 'list --help' ;;
 		policy) _netctl_words 'show set allow deny check --help' ;;
 		hosts) _netctl_words 'set list --help' ;;
 		env) _netctl_words 'set load show unset --help' ;;
 		secret) _netctl_words 'set list delete --help' ;;
+		snapshot) _netctl_words 'create list show export import delete --help' ;;
 		esac
 		return
 	fi
 	case "$noun $verb ${#words[@]}" in
 	'vm create '*) _netctl_words "$create --help" ;;
 	'vm list '*) _netctl_words '--help' ;;
+	'snapshot show 2' | 'snapshot export 2' | 'snapshot delete 2')
+		_netctl_words "$(_netctl_snapshots) --help"
+		;;
+	'snapshot export 3' | 'snapshot import 2') mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
 	*' 2') _netctl_words "$(_netctl_vms) --help" ;;
+	'vm restore 3') _netctl_words "$(_netctl_snapshots) --require-secrets --help" ;;
+	'vm restore '*) _netctl_words '--require-secrets --help' ;;
+	'snapshot create '*) _netctl_words '--require-idle --name --help' ;;
 	'forward delete 3') _netctl_words "$(_netctl_forwards "${words[2]}")" ;;
 	'forward add '*) _netctl_words '--snat --name --help' ;;
+	'vsock unmap 3') _netctl_words "$(_netctl_maps "${words[2]}")" ;;
+	'vsock map 4') _netctl_words 'unix: tcp:' ;;
 	'env load 3') mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
 	'env unset '*) _netctl_words "$(_netctl_keys "${words[2]}")" ;;
 	'secret set 3') _netctl_words "$(_netctl_secrets "${words[2]}") --from-file --help" ;;

@@ -20,6 +20,15 @@ function __netctl_secrets
     netctl secret list $words[4] 2>/dev/null | awk 'NR > 1 { print $1 }'
 end
 
+function __netctl_maps
+    set -l words (commandline -opc)
+    netctl vsock list $words[4] 2>/dev/null | awk 'NR > 1 { print $2 }'
+end
+
+function __netctl_snapshots
+    netctl snapshot list 2>/dev/null | awk 'NR > 1 { print $1 }'
+end
+
 function __netctl_is
     set -l words (commandline -opc)
     string match -q -- "$argv *" "$words[2..-1] "
@@ -40,32 +49,50 @@ complete -c netctl -n __fish_use_subcommand -s V -l version -d 'Print the versio
 complete -c netctl -n __fish_use_subcommand -a run -d 'Run a command in a network of its own'
 complete -c netctl -n __fish_use_subcommand -a vm -d 'VMs'
 complete -c netctl -n __fish_use_subcommand -a forward -d 'Host ports that lead to a guest'
+complete -c netctl -n __fish_use_subcommand -a vsock -d 'Vsock ports that lead a guest to host services'
+complete -c netctl -n __fish_use_subcommand -a listener -d 'What a guest listens on through TSI'
 complete -c netctl -n __fish_use_subcommand -a policy -d 'Where a guest may go'
 complete -c netctl -n __fish_use_subcommand -a hosts -d 'Names that the guest DNS answers itself'
 complete -c netctl -n __fish_use_subcommand -a env -d 'The environment that a guest may ask for'
 complete -c netctl -n __fish_use_subcommand -a secret -d 'Values that only the guest gets'
+complete -c netctl -n __fish_use_subcommand -a snapshot -d 'Records of VMs to restore from'
 complete -c netctl -n __fish_use_subcommand -a stats -d 'Counters of a VM'
 complete -c netctl -n __fish_use_subcommand -a flows -d 'Live flows of a VM'
 complete -c netctl -n __fish_use_subcommand -a events -d 'What happened'
 complete -c netctl -n __fish_use_subcommand -a health -d 'How the daemon is'
 complete -c netctl -n __fish_use_subcommand -a version -d 'Versions'
 
-complete -c netctl -n '__netctl_is vm; and __netctl_words 2' -a 'create list show delete'
+complete -c netctl -n '__netctl_is vm; and __netctl_words 2' -a 'create list show restore reset delete'
 complete -c netctl -n '__netctl_is forward; and __netctl_words 2' -a 'add list delete'
+complete -c netctl -n '__netctl_is vsock; and __netctl_words 2' -a 'map unmap list'
+complete -c netctl -n '__netctl_is listener; and __netctl_words 2' -a list
 complete -c netctl -n '__netctl_is policy; and __netctl_words 2' -a 'show set allow deny check'
 complete -c netctl -n '__netctl_is hosts; and __netctl_words 2' -a 'set list'
 complete -c netctl -n '__netctl_is env; and __netctl_words 2' -a 'set load show unset'
 complete -c netctl -n '__netctl_is secret; and __netctl_words 2' -a 'set list delete'
+complete -c netctl -n '__netctl_is snapshot; and __netctl_words 2' -a 'create list show export import delete'
 
 for noun in 'stats' 'flows'
     complete -c netctl -n "__netctl_is $noun; and __netctl_words 2" -a '(__netctl_vms)'
 end
-for verb in 'vm show' 'vm delete' 'forward add' 'forward list' 'forward delete' 'policy show' \
+for verb in 'vm show' 'vm restore' 'vm reset' 'vm delete' 'snapshot create' 'snapshot list' \
+        'forward add' 'forward list' 'forward delete' 'vsock map' \
+        'vsock unmap' 'vsock list' 'listener list' 'policy show' \
         'policy set' 'policy allow' 'policy deny' 'policy check' 'hosts set' 'hosts list' \
         'env set' 'env load' 'env show' 'env unset' 'secret set' 'secret list' 'secret delete'
     complete -c netctl -n "__netctl_is $verb; and __netctl_words 3" -a '(__netctl_vms)'
 end
+for verb in 'snapshot show' 'snapshot export' 'snapshot delete'
+    complete -c netctl -n "__netctl_is $verb; and __netctl_words 3" -a '(__netctl_snapshots)'
+end
+complete -c netctl -n '__netctl_is vm restore; and __netctl_words 4' -a '(__netctl_snapshots)'
+complete -c netctl -n '__netctl_is vm restore' -l require-secrets -d 'Refuse where a secret is missing'
+complete -c netctl -n '__netctl_is snapshot create' -l require-idle -d 'Refuse while anything would be lost'
+complete -c netctl -n '__netctl_is snapshot create' -l name -x -d 'A label'
+complete -c netctl -n '__netctl_is snapshot export; and __netctl_words 4' -F
+complete -c netctl -n '__netctl_is snapshot import; and __netctl_words 3' -F
 complete -c netctl -n '__netctl_is forward delete; and __netctl_words 4' -a '(__netctl_forwards)'
+complete -c netctl -n '__netctl_is vsock unmap; and __netctl_words 4' -a '(__netctl_maps)'
 complete -c netctl -n '__netctl_is policy set; and __netctl_words 4' -F -a 'open public none'
 complete -c netctl -n '__netctl_is env load; and __netctl_words 4' -F
 complete -c netctl -n '__netctl_is env unset; and not __netctl_words 3' -a '(__netctl_keys)'
@@ -79,6 +106,8 @@ for noun in 'vm create' 'run'
     complete -c netctl -n "__netctl_is $noun" -l policy -r -F -a 'open public none' -d 'Where it may go'
     complete -c netctl -n "__netctl_is $noun" -l host-access -d 'The gateway is the host loopback'
     complete -c netctl -n "__netctl_is $noun" -l forward -x -d 'A forward'
+    complete -c netctl -n "__netctl_is $noun" -l vsock -x -a 'vhost stream hybrid: none' -d 'The vsock of the guest'
+    complete -c netctl -n "__netctl_is $noun" -l cid -x -d 'The CID of the guest'
 end
 complete -c netctl -n '__netctl_is vm create' -l link -x -a 'stream dgram attach none' -d 'How the VMM connects'
 complete -c netctl -n '__netctl_is vm create' -l subnet -x -d 'The network of the guest'

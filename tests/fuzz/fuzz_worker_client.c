@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Any bytes as what a captured worker sends netctld, behind a proper Hello: frames, envelopes, events,
- * and replies to requests that are under way (ids 1 to 4).
+ * questions, and replies to requests that are under way (ids 1 to 6).
  *
  *	clang -fsanitize=fuzzer,address,undefined -I. -Ibuild/debug/generated -D_GNU_SOURCE= \
- *		-DNETCTL_VERSION='"0"' tests/fuzz/fuzz_worker_client.c ctl/worker_{client,answers}.c proto/{channel,frame,rpc,wire}.c \
+ *		-DNETCTL_VERSION='"0"' tests/fuzz/fuzz_worker_client.c ctl/worker_{client,client_vsock,answers,vsock_answers}.c proto/{channel,frame,rpc,wire}.c \
  *		common/{addr,clock,error,log,os_linux,unix_socket}.c build/debug/generated/netdp.pb-c.c \
  *		-levent -lprotobuf-c
  */
@@ -12,6 +12,7 @@
 #include "ctl/worker_client.h"
 #include "proto/frame.h"
 
+#include <errno.h>
 #include <event2/event.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,7 +36,57 @@ static void lease(void *arg, const struct worker_lease *got)
 		abort();
 }
 
-static const struct worker_client_events events = {.link_changed = link_changed, .lease = lease};
+static void vsock_changed(void *arg, const struct worker_vsock_event *event)
+{
+	(void)arg;
+	if (!memchr(event->text, '\0', sizeof(event->text)) || event->kind > WORKER_VSOCK_HYBRID)
+		abort();
+}
+
+static void proxies(void *arg, const struct tsi_proxy *list, size_t n)
+{
+	(void)arg;
+	if (n > TSI_PROXIES_MAX)
+		abort();
+	for (size_t i = 0; i < n; i++) {
+		if (list[i].family != TSI_INET && list[i].family != TSI_INET6)
+			abort();
+	}
+}
+
+static struct worker_client *asked;
+static uint64_t questions[WORKER_DIALS_MAX];
+static size_t n_questions;
+
+/* Every second one is answered at once, the others are left. */
+static void dial(void *arg, uint64_t question, bool vmm, uint32_t port)
+{
+	(void)arg;
+	(void)port;
+	if (n_questions == WORKER_DIALS_MAX)
+		abort();
+	if (vmm)
+		worker_client_dialed(asked, question, -ENOENT, false);
+	else
+		questions[n_questions++] = question;
+}
+
+/* Any fd will do. */
+static int tsi_listen(void *arg, const struct tsi_listener *asked_for, struct endpoint *host)
+{
+	(void)arg;
+	if (asked_for->family != TSI_INET && asked_for->family != TSI_INET6)
+		abort();
+	memset(host, 0, sizeof(*host));
+	return 2;
+}
+
+static const struct worker_client_events events = {.link_changed = link_changed,
+	.lease = lease,
+	.vsock_changed = vsock_changed,
+	.tsi_proxies = proxies,
+	.vsock_dial = dial,
+	.tsi_listen = tsi_listen};
 
 static void closed(void *arg, int err, const char *text)
 {
@@ -83,6 +134,24 @@ static void on_flows(
 	done++;
 }
 
+static void on_vsock(void *arg, int code, const char *text, struct worker_vsock *vsock)
+{
+	(void)arg;
+	if (!text || (code == 0) != (vsock != NULL) ||
+		(vsock && vsock->n > WORKER_VSOCK_LISTENERS_MAX))
+		abort();
+	done++;
+}
+
+static void on_tsi(void *arg, int code, const char *text, struct worker_tsi *tsi)
+{
+	(void)arg;
+	if (!text || (code == 0) != (tsi != NULL) ||
+		(tsi && (tsi->n > TSI_LISTENERS_MAX || tsi->n_proxies > TSI_PROXIES_MAX)))
+		abort();
+	done++;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
 	static const uint8_t hello[] = {0, 0, 0, 4, 0x1a, 2, 0x08, 1};
@@ -100,13 +169,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 	worker_client_forwards(client, on_forwards, NULL);
 	worker_client_stats(client, on_stats, NULL);
 	worker_client_flows(client, 100, on_flows, NULL);
+	worker_client_vsock(client, on_vsock, NULL);
+	worker_client_tsi(client, on_tsi, NULL);
+	asked = client;
+	n_questions = 0;
 	os_send(pair[1], hello, sizeof(hello), 0);
 	os_send(pair[1], bytes, size, 0);
 	close(pair[1]);
 	for (int i = 0; i < 8; i++)
 		event_base_loop(base, EVLOOP_NONBLOCK);
+	while (n_questions)
+		worker_client_dialed(client, questions[--n_questions], 2, true);
 	worker_client_free(client);
-	if (done != 4) /* each completion is owed once */
+	if (done != 6) /* each completion is owed once */
 		abort();
 	return 0;
 }

@@ -3,7 +3,8 @@
  * xfer: moves a stream whose every byte is known, and says what arrived.
  *
  *	xfer listen  ADDR PORT [OPTION...]	PORT 0 is any; "port N" is the first line printed
- *	xfer connect ADDR PORT [OPTION...]	ADDR "unix" makes PORT a path, for both
+ *	xfer connect ADDR PORT [OPTION...]	ADDR "unix" makes PORT a path, for both; "vsock" is
+ *						any CID to listen, the host's to connect
  *
  *	--send N	bytes to send on each connection, then shut down our side (default 0)
  *	--random	each connection sends a random number of bytes from 8 to N instead
@@ -50,6 +51,9 @@
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
+#ifdef __linux__
+#include <linux/vm_sockets.h>
+#endif
 
 #define MAGIC 0x6e74ULL
 #define CHUNK (256 * 1024)
@@ -434,13 +438,33 @@ union any_addr {
 	struct sockaddr_in in;
 	struct sockaddr_in6 in6;
 	struct sockaddr_un un;
+#ifdef __linux__
+	struct sockaddr_vm vm;
+#endif
 };
 
-static socklen_t parse_addr(union any_addr *to, const char *addr, const char *port)
+#ifdef __linux__
+static socklen_t parse_vsock(union any_addr *to, unsigned long port, bool listen)
+{
+	to->vm.svm_family = AF_VSOCK;
+	to->vm.svm_cid = listen ? VMADDR_CID_ANY : VMADDR_CID_HOST;
+	to->vm.svm_port = port || !listen ? (unsigned)port : VMADDR_PORT_ANY;
+	return sizeof(to->vm);
+}
+#endif
+
+static socklen_t parse_addr(
+	union any_addr *to, const char *addr, const char *port, const struct options *opt)
 {
 	unsigned long number = strtoul(port, NULL, 10);
 
 	memset(to, 0, sizeof(*to));
+#ifdef __linux__
+	if (!strcmp(addr, "vsock"))
+		return parse_vsock(to, number, opt->listen);
+#else
+	(void)opt;
+#endif
 	if (!strcmp(addr, "unix")) {
 		to->un.sun_family = AF_UNIX;
 		snprintf(to->un.sun_path, sizeof(to->un.sun_path), "%s", port);
@@ -470,6 +494,13 @@ static int new_socket(const struct options *opt, const union any_addr *to)
 	}
 	if (opt->rcvbuf)
 		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &opt->rcvbuf, sizeof(opt->rcvbuf));
+#ifdef __linux__
+	if (to->sa.sa_family == AF_VSOCK) {
+		struct timeval patient = {30, 0}; /* Linux gives up after 2 s */
+
+		setsockopt(fd, AF_VSOCK, SO_VM_SOCKETS_CONNECT_TIMEOUT, &patient, sizeof(patient));
+	}
+#endif
 	return fd;
 }
 
@@ -505,7 +536,7 @@ static void run_connect(const struct options *opt, const char *addr, const char 
 		struct connecting *job = calloc(1, sizeof(*job));
 
 		job->c = conn_new(opt, i);
-		job->len = parse_addr(&job->to, addr, port);
+		job->len = parse_addr(&job->to, addr, port, opt);
 		if (spawn(&threads[i], connect_thread, job) != 0) {
 			fprintf(stderr, "xfer: cannot start a thread\n");
 			exit(2);
@@ -516,10 +547,21 @@ static void run_connect(const struct options *opt, const char *addr, const char 
 	free(threads);
 }
 
+static unsigned bound_port(const union any_addr *at)
+{
+	if (at->sa.sa_family == AF_UNIX)
+		return 0;
+#ifdef __linux__
+	if (at->sa.sa_family == AF_VSOCK)
+		return at->vm.svm_port;
+#endif
+	return ntohs(at->in.sin_port);
+}
+
 static int open_listener(const struct options *opt, const char *addr, const char *port)
 {
 	union any_addr at;
-	socklen_t len = parse_addr(&at, addr, port);
+	socklen_t len = parse_addr(&at, addr, port, opt);
 	int fd = new_socket(opt, &at), one = 1;
 
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
@@ -531,7 +573,7 @@ static int open_listener(const struct options *opt, const char *addr, const char
 	}
 	len = sizeof(at);
 	getsockname(fd, &at.sa, &len);
-	printf("port %u\n", at.sa.sa_family == AF_UNIX ? 0 : ntohs(at.in.sin_port));
+	printf("port %u\n", bound_port(&at));
 	fflush(stdout);
 	return fd;
 }

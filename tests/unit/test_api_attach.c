@@ -103,14 +103,15 @@ START_TEST(bad_lines_are_answered)
 	expect(400, "[]", -1);
 	expect_field(400, "op", "{}", -1);
 	expect_field(400, "op", "{\"op\":\"dance\"}", -1);
-	expect_field(501, "op", "{\"op\":\"stream\",\"vm\":\"a\"}", -1);
+	expect_field(404, "vm", "{\"op\":\"stream\",\"vm\":\"a\"}", -1);
 	expect_field(404, "vm", "{\"op\":\"listen\",\"vm\":\"nobody\",\"for\":\"link\"}", -1);
 	expect_field(400, "create.speed",
 		"{\"op\":\"hold\",\"create\":{\"name\":\"a\",\"speed\":1}}", -1);
 	expect(0, "{\"op\":\"hold\",\"create\":{\"name\":\"a\"}}", -1);
 	expect_field(400, "colour",
 		"{\"op\":\"listen\",\"vm\":\"a\",\"for\":\"link\",\"colour\":1}", -1);
-	expect_field(501, "for", "{\"op\":\"listen\",\"vm\":\"a\",\"for\":\"vsock\"}", -1);
+	expect_field(400, "fd", "{\"op\":\"listen\",\"vm\":\"a\",\"for\":\"vsock\"}", -1);
+	expect_field(400, "for", "{\"op\":\"listen\",\"vm\":\"a\",\"for\":\"tea\"}", -1);
 }
 END_TEST
 

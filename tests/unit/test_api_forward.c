@@ -164,13 +164,6 @@ START_TEST(unix_path_must_lie_with_the_vm)
 }
 END_TEST
 
-START_TEST(vsock_target_is_not_there_yet)
-{
-	api_expect_field(&rig, 501, "to", "POST", "/v1/vms/web/forwards",
-		"{\"listen\":{\"port\":0},\"to\":{\"vsock\":7}}");
-}
-END_TEST
-
 START_TEST(killed_netctld_finds_all_again)
 {
 	int first = add_any(), second;
@@ -240,7 +233,6 @@ int main(void)
 	tcase_add_test(tc, list_is_made_whole_or_not_at_all);
 	tcase_add_test(tc, vm_with_a_taken_port_is_not_made);
 	tcase_add_test(tc, unix_path_must_lie_with_the_vm);
-	tcase_add_test(tc, vsock_target_is_not_there_yet);
 	tcase_add_test(tc, killed_netctld_finds_all_again);
 	tcase_add_test(tc, orderly_end_closes_listeners_in_time);
 	tcase_add_test(tc, port_taken_meanwhile_is_tried_again);

@@ -105,6 +105,21 @@ static const struct {
 	{"GET", "/v1/vms/{vm}/secrets", "/v1/vms/web/secrets", NULL, 200},
 	{"PUT", "/v1/vms/{vm}/secrets/{name}", "/v1/vms/web/secrets/A", "value", 204},
 	{"DELETE", "/v1/vms/{vm}/secrets/{name}", "/v1/vms/web/secrets/A", NULL, 204},
+	{"GET", "/v1/vms/{vm}/maps", "/v1/vms/web/maps", NULL, 200},
+	{"POST", "/v1/vms/{vm}/maps", "/v1/vms/web/maps",
+		"{\"port\":5000,\"to\":{\"tcp\":\"127.0.0.1:9\"}}", 201},
+	{"DELETE", "/v1/vms/{vm}/maps/{port}", "/v1/vms/web/maps/5000", NULL, 204},
+	{"GET", "/v1/vms/{vm}/listeners", "/v1/vms/web/listeners", NULL, 200},
+	/* More of these in test_snapshot_api.c. */
+	{"POST", "/v1/vms/{vm}/reset", "/v1/vms/web/reset", NULL, 204},
+	{"POST", "/v1/vms/{vm}/snapshots", "/v1/vms/web/snapshots", NULL, 201},
+	{"GET", "/v1/vms/{vm}/snapshots", "/v1/vms/web/snapshots", NULL, 200},
+	{"POST", "/v1/vms/{vm}/restore", "/v1/vms/web/restore", "{\"snapshot\":\"0\"}", 404},
+	{"GET", "/v1/snapshots", "/v1/snapshots", NULL, 200},
+	{"POST", "/v1/snapshots", "/v1/snapshots", NULL, 400},
+	{"GET", "/v1/snapshots/{id}", "/v1/snapshots/0", NULL, 404},
+	{"DELETE", "/v1/snapshots/{id}", "/v1/snapshots/0", NULL, 404},
+	{"GET", "/v1/snapshots/{id}/export", "/v1/snapshots/0/export", NULL, 404},
 	{"GET", "/v1/vms/{vm}/stats", "/v1/vms/web/stats", NULL, 200},
 	{"GET", "/v1/vms/{vm}/flows", "/v1/vms/web/flows?limit=10", NULL, 200},
 	{"DELETE", "/v1/vms/{vm}", "/v1/vms/web", NULL, 204},
@@ -120,7 +135,8 @@ START_TEST(each_route_answers)
 
 	ck_assert_uint_eq(n, N_DRIVES);
 	api_expect(&rig, 201, "POST", "/v1/vms",
-		"{\"name\":\"web\",\"forwards\":[{\"listen\":{\"port\":0},\"to\":{\"port\":80}}]}");
+		"{\"name\":\"web\",\"vsock\":{\"kind\":\"stream\"},"
+		"\"forwards\":[{\"listen\":{\"port\":0},\"to\":{\"port\":80}}]}");
 	api_expect(&rig, 200, "GET", "/v1/vms/web/forwards", NULL);
 	ck_assert_uint_lt(strlen(api_text(&rig, "items.0.id")), sizeof(id));
 	strcpy(id, api_text(&rig, "items.0.id"));
@@ -163,7 +179,7 @@ END_TEST
 START_TEST(unknown_vm_is_404_everywhere)
 {
 	static const char *const paths[] = {"", "/forwards", "/forwards/x", "/policy", "/hosts",
-		"/env", "/secrets", "/stats", "/flows"};
+		"/env", "/secrets", "/maps", "/listeners", "/stats", "/flows"};
 	char url[64];
 
 	for (size_t i = 0; i < sizeof(paths) / sizeof(*paths); i++) {
@@ -190,6 +206,31 @@ START_TEST(bad_bodies_name_the_field)
 	api_expect_field(&rig, 400, "since", "GET", "/v1/events?since=x", NULL);
 	api_expect(&rig, 200, "GET", "/v1/vms", NULL);
 	ck_assert_str_eq(api_text(&rig, "items"), "[ ]");
+}
+END_TEST
+
+START_TEST(maps_are_kept_and_named)
+{
+	static const char map[] = "{\"port\":5000,\"to\":{\"tcp\":\"127.0.0.1:9\"}}";
+
+	api_expect(
+		&rig, 201, "POST", "/v1/vms", "{\"name\":\"a\",\"vsock\":{\"kind\":\"stream\"}}");
+	api_expect(&rig, 201, "POST", "/v1/vms/a/maps", map);
+	api_rig_end(&rig, SIGKILL);
+	api_rig_run(&rig);
+	api_expect(&rig, 200, "POST", "/v1/vms/a/maps", map);
+	api_expect_field(&rig, 409, "port", "POST", "/v1/vms/a/maps",
+		"{\"port\":5000,\"to\":{\"tcp\":\"127.0.0.1:10\"}}");
+	api_expect(&rig, 200, "GET", "/v1/vms/a/maps", NULL);
+	ck_assert_str_eq(api_text(&rig, "items.0.to.tcp"), "127.0.0.1:9");
+	api_expect(&rig, 200, "GET", "/v1/vms/a", NULL);
+	ck_assert_str_eq(api_text(&rig, "maps"), "1");
+	ck_assert_str_eq(api_text(&rig, "vsock.cid"), "3");
+	ck_assert_str_eq(api_text(&rig, "vsock.connected"), "false");
+	api_expect_field(&rig, 404, "port", "DELETE", "/v1/vms/a/maps/5001", NULL);
+	api_expect_field(&rig, 404, "port", "DELETE", "/v1/vms/a/maps/x", NULL);
+	api_expect(&rig, 204, "DELETE", "/v1/vms/a/maps/5000", NULL);
+	api_expect_field(&rig, 409, "vsock", "PATCH", "/v1/vms/a", "{\"vsock\":{\"cid\":4}}");
 }
 END_TEST
 
@@ -275,6 +316,7 @@ int main(void)
 	tcase_add_test(tc, wrong_method_is_405_with_allow);
 	tcase_add_test(tc, unknown_vm_is_404_everywhere);
 	tcase_add_test(tc, bad_bodies_name_the_field);
+	tcase_add_test(tc, maps_are_kept_and_named);
 	tcase_add_test(tc, body_above_the_limit_is_refused);
 	tcase_add_test(tc, same_again_is_200_other_is_409);
 	tcase_add_test(tc, patch_changes_what_it_may);

@@ -192,7 +192,7 @@ END_TEST
 
 START_TEST(a_short_file_is_refused)
 {
-	int fd = os_shm_create("flows", FLOW_MEMORY_SIZE - 1);
+	int fd = os_shm_create("flows", FLOW_MEMORY_SIZE_V1 - 1);
 
 	ck_assert_ptr_null(flow_memory_open(fd));
 	ck_assert_int_lt(write(fd, "x", 1), 0); /* it was the callee's to close */

@@ -232,6 +232,49 @@ START_TEST(a_reservation_may_be_given_up_or_cut)
 END_TEST
 
 /* A peer that has gone is noticed by a write; who commits sees nothing of it until the pass ends. */
+START_TEST(a_reset_drops_what_waits_in_both_directions)
+{
+	static uint8_t buf[LINK_FRAME_MAX];
+	int size = 4096;
+	uint32_t i = 0, number = 0;
+	size_t len, zeros;
+
+	/* The kernel's buffer is full, a record broken off in it; and half a frame has come. */
+	setsockopt(link_connected_fd(rig.link), SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+	while (!rig.link->head_left)
+		ck_assert(rig_commit(30000, i++));
+	for (int k = 0; k < 100; k++)
+		ck_assert(rig_commit(100, i++));
+	ck_assert_uint_gt(rig.link->head_left, 0);
+	len = rig_record(buf, 1000, 7);
+	rig_write(buf, len);
+	rig_write(buf, 500);
+	link_reset(rig.link);
+	ck_assert_uint_eq(link_queued(rig.link), 0);
+	ck_assert_uint_eq(rig.frames, 1); /* as ever: who wants no more does not listen */
+	rig_write(buf + 500, len - 500);
+	ck_assert(rig_commit(60, 0xffffffff));
+
+	/* All that the kernel had, the broken one with zeros behind, and then the new one. */
+	for (uint32_t seen = 0; number != 0xffffffff; seen++) {
+		ck_assert(rig_read(buf, 4));
+		len = load_be32(buf);
+		ck_assert(rig_read(buf, len));
+		number = load_be32(buf + ETH_HLEN);
+		ck_assert(number == seen || number == 0xffffffff);
+		for (zeros = 0; zeros < len && !buf[len - 1 - zeros];)
+			zeros++;
+		ck_assert(zeros > 100 || rig_is_right(buf, len, number));
+	}
+	/* The frame that was cut in two by the reset is none. */
+	len = rig_record(buf, 1000, 8);
+	rig_write(buf, len);
+	RIG_UNTIL(rig.frames == 2);
+	ck_assert_uint_eq(rig.number[1], 8);
+	ck_assert(link_is_up(rig.link));
+}
+END_TEST
+
 START_TEST(a_broken_pipe_is_told_at_the_end_of_the_pass)
 {
 	shutdown(rig.peer, SHUT_RD);
@@ -634,6 +677,7 @@ int main(void)
 	tcase_add_test(t, partial_writes_keep_the_framing);
 	tcase_add_test(t, room_is_told_when_it_is_there_again);
 	tcase_add_test(t, a_reservation_may_be_given_up_or_cut);
+	tcase_add_test(t, a_reset_drops_what_waits_in_both_directions);
 	tcase_add_test(t, a_broken_pipe_is_told_at_the_end_of_the_pass);
 	suite_add_tcase(s, t);
 	tcase_add_checked_fixture(l, listener_setup, listener_teardown);

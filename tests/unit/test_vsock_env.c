@@ -183,7 +183,7 @@ START_TEST(what_cannot_be_set_is_refused)
 
 		ck_assert_int_eq(vsock_set(vsock, VSOCK_KIND_STREAM, fd, true, cids[i]), -EDOM);
 	}
-	ck_assert_int_eq(vsock_set(vsock, VSOCK_KIND_VHOST, os_dup(rig.guest), false, 3), -ENOTSUP);
+	ck_assert_int_eq(vsock_set(vsock, VSOCK_KIND_HYBRID, os_dup(rig.guest), false, 3), -EINVAL);
 	ck_assert_int_eq(vsock_set(vsock, VSOCK_KIND_STREAM, -1, false, 3), -EINVAL);
 	guest_send(VSOCK_OP_REQUEST, 1000, VSOCK_ENV_PORT, 0);
 	RIG_UNTIL(asked == 1);

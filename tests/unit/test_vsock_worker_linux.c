@@ -1,159 +1,48 @@
 /* SPDX-License-Identifier: MIT */
 /* A whole worker in its sandbox, with the test as its netctld and as its guest, reads an env. */
-#include "dataplane/control.h"
 #include "dataplane/vsock/env.h"
-#include "proto/rpc.h"
-#include "proto/wire.h"
-#include "tests/unit/vsock_rig.h"
+#include "tests/unit/worker_rig.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
-#include <signal.h>
-#include <sys/wait.h>
 
 #define DOCUMENT 300000
 #define SECRET 32
 #define REGION_MAX ((uint64_t)256 << 20) /* no more is in use; sanitizers reserve terabytes */
 
-static pid_t worker;
-static int lifeline;
-static struct rpc *rpc;
-static unsigned answers, reads;
-static int code;
+static unsigned reads;
 static char *document; /* full of a secret that was made up after the worker began */
 static char secret[SECRET + 1];
 
-static void on_request(void *arg, uint64_t id, const Netdp__Envelope *env, int *fds, size_t n_fds)
+static void on_request(uint64_t id, const Netdp__Envelope *env, int *fds, size_t n_fds)
 {
 	Netdp__Envelope reply = NETDP__ENVELOPE__INIT;
 	Netdp__EnvDocument doc = NETDP__ENV_DOCUMENT__INIT;
 
-	(void)arg;
 	(void)fds;
 	(void)n_fds;
 	ck_assert_int_eq(env->body_case, NETDP__ENVELOPE__BODY_ENV_GET);
 	reads++;
 	if (!document) {
-		rpc_reply_status(rpc, id, -ENOENT, "no document today");
+		rpc_reply_status(worker.rpc, id, -ENOENT, "no document today");
 		return;
 	}
 	doc.document = wire_put(document, DOCUMENT);
 	reply.body_case = NETDP__ENVELOPE__BODY_ENV_DOCUMENT;
 	reply.env_document = &doc;
-	rpc_reply(rpc, id, &reply, NULL, 0);
-}
-
-static void on_closed(void *arg, int err, const char *text)
-{
-	(void)arg;
-	ck_abort_msg("the worker has gone: %s (%d)", text, err);
-}
-
-static const struct rpc_ops ops = {.request = on_request, .closed = on_closed};
-
-static void on_done(
-	void *arg, int err, const char *text, const Netdp__Envelope *reply, int *fds, size_t n_fds)
-{
-	(void)arg;
-	(void)text;
-	(void)reply;
-	(void)fds;
-	(void)n_fds;
-	code = err;
-	answers++;
-}
-
-static int ask(Netdp__Envelope *env, const int *fds, size_t n_fds)
-{
-	unsigned before = answers;
-
-	rpc_call(rpc, env, fds, n_fds, 10000, on_done, NULL);
-	RIG_UNTIL(answers == before + 1);
-	return code;
-}
-
-static void configure(void)
-{
-	Netdp__Envelope env = NETDP__ENVELOPE__INIT;
-	Netdp__Configure msg;
-	struct addr subnet, gateway, guest;
-	struct mac mac = {{0x52, 0x55, 0, 0, 0, 1}};
-
-	netdp__configure__init(&msg);
-	addr_parse("10.0.2.0", &subnet);
-	addr_parse("10.0.2.2", &gateway);
-	addr_parse("10.0.2.15", &guest);
-	msg.vm = wire_put_text("web");
-	msg.hostname = wire_put_text("web");
-	msg.subnet = wire_put_addr(&subnet);
-	msg.subnet_bits = 120;
-	msg.gateway = wire_put_addr(&gateway);
-	msg.guest = wire_put_addr(&guest);
-	msg.gateway_mac = wire_put_mac(&mac);
-	msg.mtu = 1500;
-	env.body_case = NETDP__ENVELOPE__BODY_CONFIGURE;
-	env.configure = &msg;
-	ck_assert_int_eq(ask(&env, NULL, 0), 0);
-}
-
-/* fd is closed here. */
-static int set_vsock(Netdp__VsockKind kind, int fd, uint64_t cid)
-{
-	Netdp__Envelope env = NETDP__ENVELOPE__INIT;
-	Netdp__VsockSet msg = NETDP__VSOCK_SET__INIT;
-	int err;
-
-	msg.kind = kind;
-	msg.cid = cid;
-	env.body_case = NETDP__ENVELOPE__BODY_VSOCK_SET;
-	env.vsock_set = &msg;
-	err = ask(&env, &fd, fd >= 0 ? 1 : 0);
-	if (fd >= 0)
-		close(fd);
-	return err;
+	rpc_reply(worker.rpc, id, &reply, NULL, 0);
 }
 
 static void setup(void)
 {
-	int control[2], life[2], vmm[2];
-
-	memset(&rig, 0, sizeof(rig));
-	rig.buf_alloc = 1 << 20;
-	ck_assert_int_eq(os_socketpair(AF_UNIX, SOCK_STREAM, false, control), 0);
-	ck_assert_int_eq(os_socketpair(AF_UNIX, SOCK_STREAM, false, life), 0);
-	worker = fork();
-	if (worker == 0) {
-		struct control_options options = {control[1], life[1], "web", SANDBOX_WEAK};
-
-		close(control[0]);
-		close(life[0]);
-		_exit(control_run(&options));
-	}
-	close(control[1]);
-	close(life[1]);
-	lifeline = life[0];
-	rig.loop = loop_new();
-	os_set_nonblock(control[0], true);
-	rpc = rpc_new(loop_base(rig.loop), control[0], "netctld", NULL, &ops, NULL);
-	ck_assert_ptr_nonnull(rpc);
-	configure();
-	ck_assert_int_eq(os_socketpair(AF_UNIX, SOCK_STREAM, true, vmm), 0);
-	rig.guest = vmm[1];
-	ck_assert_int_eq(set_vsock(NETDP__VSOCK_KIND__VSOCK_STREAM, vmm[0], RIG_CID), 0);
-	rig_expect_greeting();
+	worker.request = on_request;
+	worker_setup();
+	worker_attach_guest();
 }
 
 static void teardown(void)
 {
-	int status;
-
-	rpc_free(rpc);
-	close(lifeline);
-	kill(worker, SIGTERM);
-	ck_assert_int_eq(waitpid(worker, &status, 0), worker);
-	ck_assert_msg(status == 0, "the worker ended with status %x", (unsigned)status);
-	loop_free(rig.loop);
-	close(rig.guest);
+	worker_teardown();
 	free(document);
 	document = NULL;
 }
@@ -196,11 +85,11 @@ static int worker_remembers(void)
 	int found = 0, fd;
 	FILE *maps;
 
-	snprintf(name, sizeof(name), "/proc/%d/maps", (int)worker);
+	snprintf(name, sizeof(name), "/proc/%d/maps", (int)worker.pid);
 	maps = fopen(name, "re");
 	if (!maps)
 		return -1;
-	snprintf(name, sizeof(name), "/proc/%d/mem", (int)worker);
+	snprintf(name, sizeof(name), "/proc/%d/mem", (int)worker.pid);
 	fd = open(name, O_RDONLY | O_CLOEXEC);
 	while (fd >= 0 && fgets(line, sizeof(line), maps)) {
 		if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %c", &from, &to, &mode) != 3 ||
@@ -256,12 +145,14 @@ END_TEST
 
 START_TEST(what_cannot_be_set_is_said)
 {
-	ck_assert_int_eq(set_vsock(NETDP__VSOCK_KIND__VSOCK_STREAM, os_dup(rig.guest), 2), -EINVAL);
-	ck_assert_int_eq(set_vsock(NETDP__VSOCK_KIND__VSOCK_STREAM, -1, 3), -EINVAL);
-	ck_assert_int_eq(set_vsock((Netdp__VsockKind)9, os_dup(rig.guest), 3), -EINVAL);
-	ck_assert_int_eq(set_vsock(NETDP__VSOCK_KIND__VSOCK_NONE, os_dup(rig.guest), 0), -EINVAL);
+	ck_assert_int_eq(
+		worker_set_vsock(NETDP__VSOCK_KIND__VSOCK_STREAM, os_dup(rig.guest), 2), -EINVAL);
+	ck_assert_int_eq(worker_set_vsock(NETDP__VSOCK_KIND__VSOCK_STREAM, -1, 3), -EINVAL);
+	ck_assert_int_eq(worker_set_vsock((Netdp__VsockKind)9, os_dup(rig.guest), 3), -EINVAL);
+	ck_assert_int_eq(
+		worker_set_vsock(NETDP__VSOCK_KIND__VSOCK_NONE, os_dup(rig.guest), 0), -EINVAL);
 	ck_assert(!host_is_at_end(rig.guest));
-	ck_assert_int_eq(set_vsock(NETDP__VSOCK_KIND__VSOCK_NONE, -1, 0), 0);
+	ck_assert_int_eq(worker_set_vsock(NETDP__VSOCK_KIND__VSOCK_NONE, -1, 0), 0);
 	ck_assert(host_is_at_end(rig.guest));
 }
 END_TEST

@@ -69,8 +69,7 @@ class VM:
             *prefix, "qemu-system-x86_64", "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max",
             "-smp", str(cpus), "-m", str(memory), "-nodefaults", "-display", "none", "-no-reboot",
             "-serial", "file:" + os.path.join(directory, name + ".console.log"),
-            "-chardev", "socket,id=agent,path=" + path, "-serial", "chardev:agent", *network,
-            *extra,
+            "-chardev", "socket,id=agent,path=" + path, "-serial", "chardev:agent", *network, *extra,
             "-kernel", os.path.join(GUEST, "vmlinuz"),
             "-initrd", os.path.join(GUEST, "initramfs.img"),
             "-append", "console=ttyS0 quiet panic=-1 " + append], directory)
@@ -192,6 +191,29 @@ class DgramVM(VM):
         super().__init__(daemon.directory,
                          "dgram,id=n,local.type=unix,local.path=%s,remote.type=unix,remote.path=%s"
                          % (local, self.path), name, **(qemu or {}))
+
+    forward = StreamVM.forward
+
+
+class VhostVM(VM):
+    """A VM of netctld's without a NIC, whose vsock is vhost-user's."""
+
+    def __init__(self, daemon, name="vm", cid=3, qemu=None, **body):
+        self.daemon = daemon
+        self.vm = name
+        record = daemon.ask("POST", "/v1/vms", dict(body, name=name, link={"kind": "none"},
+                                                    vsock={"kind": "vhost", "cid": cid}))
+        self.path = record["vsock"]["path"]
+        # QEMU does not wait for a socket.
+        wait_for(lambda: os.path.exists(self.path), 5, self.path)
+        super().__init__(daemon.directory, None, name, extra=[
+            "-object", "memory-backend-memfd,id=m,size=512M,share=on", "-machine", "memory-backend=m",
+            "-chardev", "socket,id=v,path=" + self.path,
+            "-device", "vhost-user-vsock-pci,chardev=v"], **(qemu or {}))
+
+    def connections(self):
+        """How many vsock connections the worker has."""
+        return self.daemon.ask("GET", "/v1/vms/%s/stats" % self.name)["flows"]["vsock"]
 
     forward = StreamVM.forward
 
