@@ -166,6 +166,18 @@ def test_damaged_and_newer_files_are_named(daemon, saved):
         assert words in caught.value.text
 
 
+def test_worker_that_does_not_answer_is_replaced(daemon):
+    make_vm(daemon, "mute", 3)
+    pid = daemon.worker_pid("mute")
+    os.kill(pid, signal.SIGSTOP)
+    vm = daemon.vm("mute")
+    assert vm["idle"] is None and vm["busy"] is None
+    assert daemon.api("POST", "/v1/vms/mute/reset").status == 204
+    vm = daemon.vm("mute")
+    assert vm["worker"]["pid"] != pid
+    assert vm["idle"]
+
+
 def descriptors(pid):
     return len(os.listdir("/proc/%d/fd" % pid))
 
