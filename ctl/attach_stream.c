@@ -15,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 /* ---- what the line says ---- */
 
@@ -156,7 +155,5 @@ int attach_stream(struct attach_request *r, struct error *err)
 	completion_more(r->wait);
 	worker_client_stream_attach(client, &stream, r->fd, on_attached, r);
 	free(prefix);
-	close(r->fd);
-	r->fd = -1;
 	return 0;
 }

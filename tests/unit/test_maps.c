@@ -311,7 +311,9 @@ START_TEST(handed_directory_is_connected_in_with_its_owners_rights)
 	/* Another user: neither the directory (0700) nor the socket is hers. */
 	place.uid = 54321;
 	place.gids[0] = 54321;
+	chmod(path, 0602);
 	ck_assert_int_eq(place_connect(&place, "s.sock"), -EACCES);
+	chmod(path, 0600);
 	chmod(rig.dir, 0711);
 	ck_assert_int_eq(place_connect(&place, "s.sock"), -EACCES);
 	chmod(path, 0602);

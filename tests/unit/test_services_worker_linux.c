@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* A whole worker in its sandbox, with the test as netctld: what leads between host and guest. */
-#include "tests/unit/vsock_worker_rig.h"
+#include "tests/unit/worker_rig.h"
 
 #include <netinet/in.h>
 #include <sys/un.h>
@@ -14,7 +14,7 @@ static bool asked_vmm;
 
 /* Port 5000 leads to a unix socket, 5001 to TCP, 5002 nowhere, 5003 to a netctld that errs; the VMM
  * is a unix socket, too. */
-static void on_ask(void *arg, uint64_t id, const Netdp__Envelope *env, int *fds, size_t n_fds)
+static void on_ask(uint64_t id, const Netdp__Envelope *env, int *fds, size_t n_fds)
 {
 	Netdp__Envelope reply = NETDP__ENVELOPE__INIT;
 	Netdp__VsockDialed dialed = NETDP__VSOCK_DIALED__INIT;
@@ -23,14 +23,13 @@ static void on_ask(void *arg, uint64_t id, const Netdp__Envelope *env, int *fds,
 	socklen_t len = sizeof(in);
 	int pair[2] = {-1, -1}, listener;
 
-	(void)arg;
 	(void)fds;
 	(void)n_fds;
 	if (env->body_case == NETDP__ENVELOPE__BODY_ENV_GET) {
 		document.document = wire_put("{}", 2);
 		reply.body_case = NETDP__ENVELOPE__BODY_ENV_DOCUMENT;
 		reply.env_document = &document;
-		rpc_reply(rpc, id, &reply, NULL, 0);
+		rpc_reply(worker.rpc, id, &reply, NULL, 0);
 		return;
 	}
 	ck_assert_int_eq(env->body_case, NETDP__ENVELOPE__BODY_VSOCK_DIAL);
@@ -39,11 +38,11 @@ static void on_ask(void *arg, uint64_t id, const Netdp__Envelope *env, int *fds,
 	reply.body_case = NETDP__ENVELOPE__BODY_VSOCK_DIALED;
 	reply.vsock_dialed = &dialed;
 	if (!asked_vmm && env->vsock_dial->port == 5002) {
-		rpc_reply_status(rpc, id, -ENOENT, "nobody");
+		rpc_reply_status(worker.rpc, id, -ENOENT, "nobody");
 		return;
 	}
 	if (!asked_vmm && env->vsock_dial->port == 5003) {
-		rpc_reply(rpc, id, &reply, NULL, 0);
+		rpc_reply(worker.rpc, id, &reply, NULL, 0);
 		return;
 	}
 	if (!asked_vmm && env->vsock_dial->port == 5001) {
@@ -61,23 +60,25 @@ static void on_ask(void *arg, uint64_t id, const Netdp__Envelope *env, int *fds,
 		os_set_nonblock(pair[1], true);
 	}
 	far = pair[1];
-	rpc_reply(rpc, id, &reply, &pair[0], 1);
+	rpc_reply(worker.rpc, id, &reply, &pair[0], 1);
 	close(pair[0]);
 }
 
 static void setup(void)
 {
 	asks = 0;
-	worker_setup(on_ask);
+	worker.request = on_ask;
+	worker_setup();
 	worker_attach_guest();
 }
 
 static void setup_hybrid(void)
 {
 	asks = 0;
-	worker_setup(on_ask);
-	ck_assert_int_eq(set_vsock(NETDP__VSOCK_KIND__VSOCK_HYBRID, os_dup(0), 0), -EINVAL);
-	ck_assert_int_eq(set_vsock(NETDP__VSOCK_KIND__VSOCK_HYBRID, -1, 3), 0);
+	worker.request = on_ask;
+	worker_setup();
+	ck_assert_int_eq(worker_set_vsock(NETDP__VSOCK_KIND__VSOCK_HYBRID, os_dup(0), 0), -EINVAL);
+	ck_assert_int_eq(worker_set_vsock(NETDP__VSOCK_KIND__VSOCK_HYBRID, -1, 3), 0);
 }
 
 /* ---- sockets ---- */
@@ -145,7 +146,7 @@ static int listen_on(Netdp__VsockUse use, uint32_t port, int fd)
 	msg.port = port;
 	env.body_case = NETDP__ENVELOPE__BODY_VSOCK_LISTEN;
 	env.vsock_listen = &msg;
-	err = ask(&env, &fd, fd >= 0 ? 1 : 0);
+	err = worker_ask(&env, &fd, fd >= 0 ? 1 : 0);
 	if (fd >= 0)
 		close(fd);
 	return err;
@@ -160,16 +161,17 @@ static int unlisten(Netdp__VsockUse use, uint32_t port)
 	msg.port = port;
 	env.body_case = NETDP__ENVELOPE__BODY_VSOCK_UNLISTEN;
 	env.vsock_unlisten = &msg;
-	return ask(&env, NULL, 0);
+	return worker_ask(&env, NULL, 0);
 }
 
 static int forward(const char *id, Netdp__Proto proto, Netdp__Target *target, int fd)
 {
 	Netdp__Envelope env = NETDP__ENVELOPE__INIT;
-	Netdp__ForwardAdd msg = NETDP__FORWARD_ADD__INIT;
+	Netdp__ForwardAdd msg;
 	struct addr loopback;
 	int err;
 
+	netdp__forward_add__init(&msg);
 	addr_parse("127.0.0.1", &loopback);
 	msg.id = wire_put_text(id);
 	msg.proto = proto;
@@ -178,7 +180,7 @@ static int forward(const char *id, Netdp__Proto proto, Netdp__Target *target, in
 	msg.target = target;
 	env.body_case = NETDP__ENVELOPE__BODY_FORWARD_ADD;
 	env.forward_add = &msg;
-	err = ask(&env, &fd, 1);
+	err = worker_ask(&env, &fd, 1);
 	close(fd);
 	return err;
 }
@@ -202,20 +204,20 @@ static void attach_later(Netdp__Target *target, const void *prefix, size_t len, 
 	msg.prefix = wire_put(prefix, len);
 	env.body_case = NETDP__ENVELOPE__BODY_STREAM_ATTACH;
 	env.stream_attach = &msg;
-	rpc_call(rpc, &env, &fd, 1, 10000, on_done, NULL);
+	rpc_call(worker.rpc, &env, &fd, 1, 10000, worker_on_done, NULL);
 	close(fd);
 }
 
 static int attach(Netdp__Target *target, const void *prefix, size_t len)
 {
-	unsigned before = answers;
+	unsigned before = worker.answers;
 	int fds[2];
 
 	ck_assert_int_eq(os_socketpair(AF_UNIX, SOCK_STREAM, false, fds), 0);
 	attach_later(target, prefix, len, fds[0]);
-	RIG_UNTIL(answers == before + 1);
+	RIG_UNTIL(worker.answers == before + 1);
 	close(fds[1]);
-	return code;
+	return worker.code;
 }
 
 /* ---- tests ---- */
@@ -245,9 +247,9 @@ END_TEST
 
 START_TEST(where_netctld_does_not_answer_the_guest_is_refused)
 {
-	netctld_gone = true;
-	rpc_free(rpc);
-	rpc = NULL;
+	worker.left = true;
+	rpc_free(worker.rpc);
+	worker.rpc = NULL;
 	rig_run(20);
 	guest_send(VSOCK_OP_REQUEST, 1000, 5000, 0);
 	guest_expect(VSOCK_OP_RST, 1000);
@@ -280,13 +282,13 @@ static void vsock_get(uint32_t skip)
 	Netdp__Envelope env = NETDP__ENVELOPE__INIT;
 	Netdp__VsockGet msg = NETDP__VSOCK_GET__INIT;
 
-	on_reply = keep_vsock;
+	worker.reply = keep_vsock;
 	n_got = 0;
 	msg.skip = skip;
 	env.body_case = NETDP__ENVELOPE__BODY_VSOCK_GET;
 	env.vsock_get = &msg;
-	ck_assert_int_eq(ask(&env, NULL, 0), 0);
-	on_reply = NULL;
+	ck_assert_int_eq(worker_ask(&env, NULL, 0), 0);
+	worker.reply = NULL;
 }
 
 START_TEST(the_hybrid_socket_is_served_and_given_back)
@@ -340,12 +342,13 @@ static void keep_targets(const Netdp__Envelope *reply, int *fds, size_t n_fds)
 static int delete_forward(const char *id)
 {
 	Netdp__Envelope env = NETDP__ENVELOPE__INIT;
-	Netdp__ForwardDelete msg = NETDP__FORWARD_DELETE__INIT;
+	Netdp__ForwardDelete msg;
 
+	netdp__forward_delete__init(&msg);
 	msg.id = wire_put_text(id);
 	env.body_case = NETDP__ENVELOPE__BODY_FORWARD_DELETE;
 	env.forward_delete = &msg;
-	return ask(&env, NULL, 0);
+	return worker_ask(&env, NULL, 0);
 }
 
 START_TEST(forwards_of_each_target_are_one_list)
@@ -381,17 +384,17 @@ START_TEST(forwards_of_each_target_are_one_list)
 	ck_assert_int_eq(forward("g", NETDP__PROTO__PROTO_UDP, &to[0],
 				 os_socket(AF_INET, SOCK_DGRAM, 0, true)),
 		-EINVAL);
-	on_reply = keep_targets;
+	worker.reply = keep_targets;
 	env.body_case = NETDP__ENVELOPE__BODY_FORWARDS_GET;
 	env.forwards_get = &get;
-	ck_assert_int_eq(ask(&env, NULL, 0), 0);
+	ck_assert_int_eq(worker_ask(&env, NULL, 0), 0);
 	ck_assert_uint_eq(n_targets, 5);
 	ck_assert_int_eq(targets[0], NETDP__TARGET__KIND_PORT);
 	ck_assert_int_eq(targets[1], NETDP__TARGET__KIND_VSOCK);
 	ck_assert_int_eq(targets[2], NETDP__TARGET__KIND_TSI_FIRST);
 	ck_assert_int_eq(targets[3], NETDP__TARGET__KIND_TSI_VM_PORT);
 	ck_assert_int_eq(targets[4], NETDP__TARGET__KIND_TSI_BOUND_PORT);
-	on_reply = NULL;
+	worker.reply = NULL;
 	for (int i = 0; i < 5; i++) {
 		char id[16];
 
@@ -407,7 +410,7 @@ END_TEST
 START_TEST(an_attached_socket_is_answered_when_the_guest_has)
 {
 	Netdp__Target target = target_vsock(52), tsi = NETDP__TARGET__INIT, tcp = tsi;
-	unsigned before = answers;
+	unsigned before = worker.answers;
 	uint32_t port;
 	static char prefix[(64 << 10) + 1];
 	int fds[2];
@@ -417,10 +420,10 @@ START_TEST(an_attached_socket_is_answered_when_the_guest_has)
 	attach_later(&target, "head ", 5, fds[0]);
 	port = guest_expect(VSOCK_OP_REQUEST, 52).src_port;
 	rig_run(20);
-	ck_assert_uint_eq(answers, before);
+	ck_assert_uint_eq(worker.answers, before);
 	guest_send(VSOCK_OP_RESPONSE, 52, port, 0);
-	RIG_UNTIL(answers == before + 1);
-	ck_assert_int_eq(code, 0);
+	RIG_UNTIL(worker.answers == before + 1);
+	ck_assert_int_eq(worker.code, 0);
 	ck_assert_uint_eq(guest_expect(VSOCK_OP_RW, 52).len, 5);
 	ck_assert_mem_eq(rig.in + VSOCK_HLEN, "head ", 5);
 	ck_assert_uint_eq(guest_expect(VSOCK_OP_RW, 52).len, 4);
@@ -431,8 +434,8 @@ START_TEST(an_attached_socket_is_answered_when_the_guest_has)
 	ck_assert_int_eq(os_socketpair(AF_UNIX, SOCK_STREAM, false, fds), 0);
 	attach_later(&target, NULL, 0, fds[0]);
 	guest_send(VSOCK_OP_RST, 52, guest_expect(VSOCK_OP_REQUEST, 52).src_port, 0);
-	RIG_UNTIL(answers == before + 2);
-	ck_assert_int_eq(code, -ECONNREFUSED);
+	RIG_UNTIL(worker.answers == before + 2);
+	ck_assert_int_eq(worker.code, -ECONNREFUSED);
 	close(fds[1]);
 
 	tsi.kind_case = NETDP__TARGET__KIND_TSI_FIRST;
@@ -453,25 +456,25 @@ START_TEST(an_answer_goes_to_who_asked_or_nobody)
 	Netdp__Envelope env = NETDP__ENVELOPE__INIT;
 	Netdp__ControlFresh fresh = NETDP__CONTROL_FRESH__INIT;
 	Netdp__Target target = target_vsock(52);
-	struct rpc *spawner, *old = rpc;
+	struct rpc *spawner, *old = worker.rpc;
 	uint32_t port;
 	int fds[2], control[2];
 
 	ck_assert_int_eq(os_socketpair(AF_UNIX, SOCK_STREAM, false, fds), 0);
 	attach_later(&target, NULL, 0, fds[0]);
 	port = guest_expect(VSOCK_OP_REQUEST, 52).src_port;
-	netctld_gone = true;
-	os_set_nonblock(lifeline, true);
-	spawner = rpc_new(loop_base(rig.loop), lifeline, "spawner", NULL, &worker_ops, NULL);
-	lifeline = -1;
+	worker.left = true;
+	os_set_nonblock(worker.lifeline, true);
+	spawner = rpc_new(loop_base(rig.loop), worker.lifeline, "spawner", NULL, &worker_ops, NULL);
+	worker.lifeline = -1;
 	ck_assert_int_eq(os_socketpair(AF_UNIX, SOCK_STREAM, false, control), 0);
 	env.body_case = NETDP__ENVELOPE__BODY_CONTROL_FRESH;
 	env.control_fresh = &fresh;
 	ck_assert_int_eq(rpc_event(spawner, &env, &control[1], 1), 0);
 	close(control[1]);
 	os_set_nonblock(control[0], true);
-	rpc = rpc_new(loop_base(rig.loop), control[0], "netctld", NULL, &worker_ops, NULL);
-	RIG_UNTIL(rpc_version(rpc) != 0);
+	worker.rpc = rpc_new(loop_base(rig.loop), control[0], "netctld", NULL, &worker_ops, NULL);
+	RIG_UNTIL(rpc_version(worker.rpc) != 0);
 	rpc_free(old);
 	guest_send(VSOCK_OP_RESPONSE, 52, port, 0);
 	rig_run(20);
@@ -510,16 +513,16 @@ START_TEST(where_the_vmm_owns_the_mux_sockets_are_kept_in_step)
 	RIG_UNTIL(host_is_at_end(vmm));
 	close(vmm);
 
-	before = answers;
+	before = worker.answers;
 	ck_assert_int_eq(os_socketpair(AF_UNIX, SOCK_STREAM, false, fds), 0);
 	attach_later(&target, "head ", 5, fds[0]);
 	RIG_UNTIL(asks == 2);
 	ck_assert(asked_vmm);
 	hears(far, "CONNECT 52\n");
-	ck_assert_uint_eq(answers, before);
+	ck_assert_uint_eq(worker.answers, before);
 	say(far, "OK 7\n");
-	RIG_UNTIL(answers == before + 1);
-	ck_assert_int_eq(code, 0);
+	RIG_UNTIL(worker.answers == before + 1);
+	ck_assert_int_eq(worker.code, 0);
 	hears(far, "head ");
 	close(far);
 	close(fds[1]);
@@ -572,7 +575,7 @@ START_TEST(an_orphan_closes_what_listens)
 	set.listener = true;
 	env.body_case = NETDP__ENVELOPE__BODY_VSOCK_SET;
 	env.vsock_set = &set;
-	ck_assert_int_eq(ask(&env, &fd, 1), 0);
+	ck_assert_int_eq(worker_ask(&env, &fd, 1), 0);
 	close(fd);
 	close(rig.guest);
 	rig.guest = connect_unix(&vmm_un);
@@ -584,11 +587,11 @@ START_TEST(an_orphan_closes_what_listens)
 	ck_assert_uint_eq(n_got, 2);
 	close(got_fds[0]);
 	close(got_fds[1]);
-	netctld_gone = true;
-	rpc_free(rpc);
-	rpc = NULL;
-	close(lifeline);
-	lifeline = -1;
+	worker.left = true;
+	rpc_free(worker.rpc);
+	worker.rpc = NULL;
+	close(worker.lifeline);
+	worker.lifeline = -1;
 	RIG_UNTIL(connect_unix(&un) == -ECONNREFUSED);
 	ck_assert_int_eq(connect_unix(&vmm_un), -ECONNREFUSED);
 	ck_assert_int_eq(connect_unix(&forward_un), -ECONNREFUSED);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A whole worker in its sandbox, with the test as its netctld and as its guest, reads an env. */
 #include "dataplane/vsock/env.h"
-#include "tests/unit/vsock_worker_rig.h"
+#include "tests/unit/worker_rig.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
@@ -14,29 +14,29 @@ static unsigned reads;
 static char *document; /* full of a secret that was made up after the worker began */
 static char secret[SECRET + 1];
 
-static void on_request(void *arg, uint64_t id, const Netdp__Envelope *env, int *fds, size_t n_fds)
+static void on_request(uint64_t id, const Netdp__Envelope *env, int *fds, size_t n_fds)
 {
 	Netdp__Envelope reply = NETDP__ENVELOPE__INIT;
 	Netdp__EnvDocument doc = NETDP__ENV_DOCUMENT__INIT;
 
-	(void)arg;
 	(void)fds;
 	(void)n_fds;
 	ck_assert_int_eq(env->body_case, NETDP__ENVELOPE__BODY_ENV_GET);
 	reads++;
 	if (!document) {
-		rpc_reply_status(rpc, id, -ENOENT, "no document today");
+		rpc_reply_status(worker.rpc, id, -ENOENT, "no document today");
 		return;
 	}
 	doc.document = wire_put(document, DOCUMENT);
 	reply.body_case = NETDP__ENVELOPE__BODY_ENV_DOCUMENT;
 	reply.env_document = &doc;
-	rpc_reply(rpc, id, &reply, NULL, 0);
+	rpc_reply(worker.rpc, id, &reply, NULL, 0);
 }
 
 static void setup(void)
 {
-	worker_setup(on_request);
+	worker.request = on_request;
+	worker_setup();
 	worker_attach_guest();
 }
 
@@ -85,11 +85,11 @@ static int worker_remembers(void)
 	int found = 0, fd;
 	FILE *maps;
 
-	snprintf(name, sizeof(name), "/proc/%d/maps", (int)worker);
+	snprintf(name, sizeof(name), "/proc/%d/maps", (int)worker.pid);
 	maps = fopen(name, "re");
 	if (!maps)
 		return -1;
-	snprintf(name, sizeof(name), "/proc/%d/mem", (int)worker);
+	snprintf(name, sizeof(name), "/proc/%d/mem", (int)worker.pid);
 	fd = open(name, O_RDONLY | O_CLOEXEC);
 	while (fd >= 0 && fgets(line, sizeof(line), maps)) {
 		if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %c", &from, &to, &mode) != 3 ||
@@ -145,12 +145,14 @@ END_TEST
 
 START_TEST(what_cannot_be_set_is_said)
 {
-	ck_assert_int_eq(set_vsock(NETDP__VSOCK_KIND__VSOCK_STREAM, os_dup(rig.guest), 2), -EINVAL);
-	ck_assert_int_eq(set_vsock(NETDP__VSOCK_KIND__VSOCK_STREAM, -1, 3), -EINVAL);
-	ck_assert_int_eq(set_vsock((Netdp__VsockKind)9, os_dup(rig.guest), 3), -EINVAL);
-	ck_assert_int_eq(set_vsock(NETDP__VSOCK_KIND__VSOCK_NONE, os_dup(rig.guest), 0), -EINVAL);
+	ck_assert_int_eq(
+		worker_set_vsock(NETDP__VSOCK_KIND__VSOCK_STREAM, os_dup(rig.guest), 2), -EINVAL);
+	ck_assert_int_eq(worker_set_vsock(NETDP__VSOCK_KIND__VSOCK_STREAM, -1, 3), -EINVAL);
+	ck_assert_int_eq(worker_set_vsock((Netdp__VsockKind)9, os_dup(rig.guest), 3), -EINVAL);
+	ck_assert_int_eq(
+		worker_set_vsock(NETDP__VSOCK_KIND__VSOCK_NONE, os_dup(rig.guest), 0), -EINVAL);
 	ck_assert(!host_is_at_end(rig.guest));
-	ck_assert_int_eq(set_vsock(NETDP__VSOCK_KIND__VSOCK_NONE, -1, 0), 0);
+	ck_assert_int_eq(worker_set_vsock(NETDP__VSOCK_KIND__VSOCK_NONE, -1, 0), 0);
 	ck_assert(host_is_at_end(rig.guest));
 }
 END_TEST
