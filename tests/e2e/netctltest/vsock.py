@@ -494,7 +494,7 @@ class Guest:
     def _wake(self):
         try:
             self.wake_w.send(b"w")
-        except BlockingIOError:
+        except OSError:  # woken already, or over
             pass
 
     def _connected(self, sock):
