@@ -613,8 +613,8 @@ struct record *record_read(const char *text, size_t len, struct error *err)
 		if (strstr(why, "unfinished"))
 			error_set(err, 400, NULL, "snapshot: damaged, the file was cut short");
 		else
-			error_set(err, err->status, NULL, "snapshot: damaged, or none: %.400s",
-				why);
+			error_set(
+				err, err->status, NULL, "snapshot: damaged, or none: %.400s", why);
 	}
 	if (!doc || check_version(doc, err) < 0 || check_hash(doc, record, err) < 0 ||
 		read_fields(doc, record, err) < 0) {

@@ -115,8 +115,8 @@ typedef void store_snapshot_fn(void *arg, const struct store_snapshot *snapshot)
 int store_snapshots(
 	struct store *store, const char *vm, store_snapshot_fn *each, void *arg, struct error *err);
 /* With its record. Called once, or not at all where there is none of this id. */
-int store_snapshot(struct store *store, const char *id, store_snapshot_fn *each, void *arg,
-	struct error *err);
+int store_snapshot(
+	struct store *store, const char *id, store_snapshot_fn *each, void *arg, struct error *err);
 /* How many there are, and the bytes of their records. */
 int store_snapshots_total(struct store *store, int64_t *n, int64_t *bytes, struct error *err);
 

@@ -99,17 +99,20 @@ void egress_report_refusals(struct egress *e)
 	egress_policy_report(&e->policy);
 }
 
-bool egress_check(const struct egress *e, uint8_t proto, const struct endpoint *dst, int32_t *by)
+bool egress_check(const struct egress *e, enum egress_who who, uint8_t proto,
+	const struct endpoint *dst, int32_t *by)
 {
-	return egress_policy_allows(&e->policy, proto, dst, by);
+	struct endpoint judged = egress_judged(e->net, who, dst);
+
+	return egress_policy_allows(&e->policy, proto, &judged, by);
 }
 
 /* The verdict with its consequences: 0 or -EACCES. */
-static int admit(struct egress *e, uint8_t proto, const struct endpoint *dst)
+static int admit(struct egress *e, enum egress_who who, uint8_t proto, const struct endpoint *dst)
 {
 	int32_t by;
 
-	if (egress_policy_allows(&e->policy, proto, dst, &by))
+	if (egress_check(e, who, proto, dst, &by))
 		return 0;
 	counter_inc(e->counters, COUNTER_EGRESS_REFUSED_POLICY);
 	egress_policy_note(&e->policy, proto, dst, by);
@@ -243,7 +246,7 @@ size_t egress_half_open(const struct egress *e)
  */
 static int open_socket(struct egress *e, enum egress_who who, int family, int type, int protocol)
 {
-	uint64_t reserve = who == EGRESS_GUEST ? EGRESS_RESERVED_FDS : EGRESS_RESERVED_FDS / 2;
+	uint64_t reserve = who == EGRESS_OPERATOR ? EGRESS_RESERVED_FDS / 2 : EGRESS_RESERVED_FDS;
 	int fd = os_socket(family, type, protocol, true);
 
 	if (fd >= 0 && (uint64_t)fd + reserve < e->fd_limit)
@@ -299,7 +302,7 @@ static int dial_tcp(struct egress *e, enum egress_who who, const struct endpoint
 	fd = open_socket(e, who, addr_family(&host->addr), SOCK_STREAM, IPPROTO_TCP);
 	if (fd < 0)
 		return fd;
-	if (who == EGRESS_GUEST)
+	if (who != EGRESS_OPERATOR)
 		tcp_socket_splice(fd);
 	rc = start_connect(fd, host);
 	if (rc == 0)
@@ -339,13 +342,13 @@ int egress_dial(struct egress *e, enum egress_who who, uint8_t proto, const stru
 	struct egress_route route;
 	int rc;
 
-	if (who == EGRESS_GUEST) {
-		rc = admit(e, proto, dst);
+	if (who != EGRESS_OPERATOR) {
+		rc = admit(e, who, proto, dst);
 		if (rc < 0)
 			return rc;
 	}
 	counter_inc(e->counters, COUNTER_EGRESS_DIALS);
-	route = egress_route(e->net, who == EGRESS_GUEST, dst);
+	route = egress_route(e->net, who, dst);
 	if (proto == IP_PROTO_TCP)
 		return dial_tcp(e, who, &route.via, done, arg, request);
 	if (proto == IP_PROTO_UDP || proto == IP_PROTO_ICMP)
@@ -379,18 +382,20 @@ int egress_udp_open(struct egress *e, int family, uint16_t port)
 	return -EADDRINUSE;
 }
 
-int egress_udp_permit(struct egress *e, const struct endpoint *dst, struct endpoint *host)
+int egress_udp_permit(
+	struct egress *e, enum egress_who who, const struct endpoint *dst, struct endpoint *host)
 {
-	int rc = admit(e, IP_PROTO_UDP, dst);
+	int rc = admit(e, who, IP_PROTO_UDP, dst);
 
 	if (rc == 0)
-		*host = egress_to_host(e, dst);
+		*host = egress_to_host(e, who, dst);
 	return rc;
 }
 
-struct endpoint egress_to_host(const struct egress *e, const struct endpoint *dst)
+struct endpoint egress_to_host(
+	const struct egress *e, enum egress_who who, const struct endpoint *dst)
 {
-	return egress_route(e->net, true, dst).via;
+	return egress_route(e->net, who, dst).via;
 }
 
 struct endpoint egress_from_host(const struct egress *e, const struct endpoint *src)

@@ -4,7 +4,9 @@
  *
  * Who asks decides what is asked of whom: a guest's flow must pass the policy, and a gateway
  * address it names becomes the host's loopback where host_access is on; what the operator
- * configured (DNS upstreams) is dialled as it is.
+ * configured (DNS upstreams) is dialled as it is. A guest without a network of its own (TSI) means the
+ * host's loopback by loopback and unspecified addresses, too; the policy judges these as the
+ * gateway address.
  *
  * Every fd given out is non-blocking, close-on-exec and the caller's to close. A guest's TCP
  * sockets carry TCP_NODELAY and SO_LINGER {1, 0}, so that a worker that dies resets them; clear
@@ -37,7 +39,7 @@
 #define EGRESS_CONNECT_MS 30000u
 #define EGRESS_RESERVED_FDS 64 /* never given to guests' flows */
 
-enum egress_who { EGRESS_GUEST, EGRESS_OPERATOR };
+enum egress_who { EGRESS_GUEST, EGRESS_TSI, EGRESS_OPERATOR };
 
 struct egress;
 struct egress_request; /* a connect under way */
@@ -59,8 +61,8 @@ void egress_report_refusals(struct egress *egress);
 
 /* The verdict on a guest's flow to dst (as the guest names it); nothing is counted or reported.
  * proto is IP_PROTO_*; dst.port is ignored for ICMP. by may be NULL. */
-bool egress_check(
-	const struct egress *egress, uint8_t proto, const struct endpoint *dst, int32_t *by);
+bool egress_check(const struct egress *egress, enum egress_who who, uint8_t proto,
+	const struct endpoint *dst, int32_t *by);
 
 /*
  * Opens a socket connected to dst. TCP: fd ≥ 0 where it stands already (usual for loopback), and
@@ -84,10 +86,12 @@ int egress_udp_open(struct egress *egress, int family, uint16_t port);
 
 /* Asks the policy about a new destination: 0 and the address to send to, or -EACCES (counted and
  * reported). */
-int egress_udp_permit(struct egress *egress, const struct endpoint *dst, struct endpoint *host);
+int egress_udp_permit(struct egress *egress, enum egress_who who, const struct endpoint *dst,
+	struct endpoint *host);
 
 /* Where a guest's destination lies for the host: the gateway is 127.0.0.1, others themselves. */
-struct endpoint egress_to_host(const struct egress *egress, const struct endpoint *dst);
+struct endpoint egress_to_host(
+	const struct egress *egress, enum egress_who who, const struct endpoint *dst);
 /* The reverse, for the source of an answer: loopback addresses are the gateway. */
 struct endpoint egress_from_host(const struct egress *egress, const struct endpoint *src);
 

@@ -107,7 +107,7 @@ void icmp_recheck(struct icmp *icmp)
 	struct flow_entry *e;
 
 	while ((e = flow_table_next(icmp->flows, &slot))) {
-		if (!egress_check(icmp->egress, IP_PROTO_ICMP, &e->key.remote, NULL))
+		if (!egress_check(icmp->egress, EGRESS_GUEST, IP_PROTO_ICMP, &e->key.remote, NULL))
 			ping_free((struct ping *)e);
 	}
 }

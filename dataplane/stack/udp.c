@@ -274,7 +274,7 @@ static size_t peers_max(const struct udp *udp)
 static struct udp_out *out_admit(struct udp *udp, struct udp_out *out, const struct packet *p,
 	const struct flow_key *key, struct endpoint *host)
 {
-	int family, err = egress_udp_permit(udp->egress, &key->remote, host);
+	int family, err = egress_udp_permit(udp->egress, EGRESS_GUEST, &key->remote, host);
 	struct flow_key open;
 
 	if (err < 0) {
@@ -299,7 +299,7 @@ static void out_send(struct udp *udp, const struct packet *p, const struct flow_
 	const uint8_t *data, size_t len)
 {
 	struct udp_out *out = udp_out_find(udp, &key->guest, addr_family(&key->remote.addr));
-	struct endpoint host = egress_to_host(udp->egress, &key->remote);
+	struct endpoint host = egress_to_host(udp->egress, EGRESS_GUEST, &key->remote);
 
 	if (!out || !udp_peers_find(&out->peers, &host))
 		out = out_admit(udp, out, p, key, &host);
@@ -375,7 +375,7 @@ static bool still_allowed(void *arg, const struct endpoint *host)
 	const struct udp *udp = arg;
 	struct endpoint dst = egress_from_host(udp->egress, host);
 
-	return egress_check(udp->egress, IP_PROTO_UDP, &dst, NULL);
+	return egress_check(udp->egress, EGRESS_GUEST, IP_PROTO_UDP, &dst, NULL);
 }
 
 void udp_recheck(struct udp *udp)

@@ -162,7 +162,8 @@ void tcp_recheck(struct tcp *tcp)
 		const struct endpoint *dst = &e->key.remote;
 		bool dns = dst->port == DNS_PORT && addr_eq(&dst->addr, &tcp->net->gateway);
 
-		if (!f->inbound && !dns && !egress_check(tcp->egress, IP_PROTO_TCP, dst, NULL))
+		if (!f->inbound && !dns &&
+			!egress_check(tcp->egress, EGRESS_GUEST, IP_PROTO_TCP, dst, NULL))
 			flow_reset(f);
 	}
 }

@@ -191,16 +191,15 @@ static size_t peers_max(const struct tsi *tsi)
 static int admit(struct tsi_dgram *dgram, const struct endpoint *dst, struct endpoint *host)
 {
 	struct tsi *tsi = dgram->sock->tsi;
-	struct endpoint out = tsi_outside(tsi, dst);
 	struct end *end;
 	int err;
 
-	*host = egress_to_host(tsi->parts.egress, &out);
+	*host = egress_to_host(tsi->parts.egress, EGRESS_TSI, dst);
 	if (udp_peers_find(&dgram->peers, host))
 		return 0;
 	if (addr_eq(&dst->addr, &tsi->parts.net->guest))
 		return -ECONNREFUSED;
-	err = egress_udp_permit(tsi->parts.egress, &out, host);
+	err = egress_udp_permit(tsi->parts.egress, EGRESS_TSI, dst, host);
 	if (err < 0)
 		return tsi_refusal(tsi, dst, err);
 	end = end_for(dgram, host);
@@ -472,8 +471,7 @@ void tsi_dns_answer(struct tsi *tsi, const struct dns_from *from, const uint8_t 
 static struct addr near_address(const struct tsi_sock *sock)
 {
 	struct tsi *tsi = sock->tsi;
-	struct endpoint out = tsi_outside(tsi, &sock->peer), near;
-	struct endpoint host = egress_to_host(tsi->parts.egress, &out);
+	struct endpoint host = egress_to_host(tsi->parts.egress, EGRESS_TSI, &sock->peer), near;
 	struct sockaddr_storage ss;
 	socklen_t len = sizeof(ss);
 	int fd = egress_dial(
@@ -513,9 +511,7 @@ struct endpoint tsi_dgram_name(const struct tsi_sock *sock)
 static bool still_allowed(void *arg, const struct endpoint *host)
 {
 	const struct tsi *tsi = arg;
-	struct endpoint dst = egress_from_host(tsi->parts.egress, host);
-
-	return egress_check(tsi->parts.egress, IP_PROTO_UDP, &dst, NULL);
+	return egress_check(tsi->parts.egress, EGRESS_TSI, IP_PROTO_UDP, host, NULL);
 }
 
 void tsi_dgram_recheck(struct tsi_sock *sock)

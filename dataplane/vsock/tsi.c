@@ -24,10 +24,10 @@
  *   - loopback, unspecified or the guest's own address, and a port that a listener of this VM has
  *     bound: that listener, whatever the policy, since for the program they are one machine. The
  *     connection to it is a second one of the mux, joined to the first by a socketpair.
- *   - other loopback or unspecified addresses are the host's loopback, which has one name at the
- *     door, the gateway address (so ::1 is 127.0.0.1, too). It is open by host_access. Refused
- *     it is -ECONNREFUSED, since programs wait for ports of their own machine in loops and give
- *     up at -EACCES, which is what all other refusals are.
+ *   - other loopback or unspecified addresses are the host's loopback (EGRESS_TSI), which the policy
+ *     judges as the gateway address: it is open by host_access. Refused it is -ECONNREFUSED, since
+ *     programs wait for ports of their own machine in loops and give up at -EACCES, which is what
+ *     all other refusals are.
  *   - the guest's address where nobody listens: -ECONNREFUSED. It is not the host's to dial.
  *   - port 53 of the gateway address: our DNS.
  *
@@ -187,15 +187,6 @@ bool tsi_is_loopback(const struct tsi *tsi, const struct endpoint *dst)
 {
 	return addr_is_loopback(&dst->addr) || addr_is_unspecified(&dst->addr) ||
 		addr_eq(&dst->addr, &tsi->parts.net->guest);
-}
-
-struct endpoint tsi_outside(const struct tsi *tsi, const struct endpoint *dst)
-{
-	struct endpoint out = *dst;
-
-	if (addr_is_loopback(&dst->addr) || addr_is_unspecified(&dst->addr))
-		out.addr = tsi->parts.net->gateway;
-	return out;
 }
 
 /* Once policies have names, while they do: port 53 of any address. */
@@ -580,6 +571,7 @@ void tsi_free(struct tsi *tsi)
 		return;
 	wheel = loop_wheel(tsi->parts.loop);
 	tsi->events = (struct tsi_events){0};
+	tsi->ending = true;
 	tsi_reset(tsi);
 	timer_disarm(wheel, &tsi->tell);
 	timer_disarm(wheel, &tsi->ask_timer);

@@ -82,8 +82,9 @@ struct tsi;
 
 /* NULL without memory. */
 struct tsi *tsi_new(const struct tsi_parts *parts, const struct tsi_events *events);
-void tsi_free(struct tsi
-		*tsi); /* after the mux, whose connections tell it of their end; NULL is ignored */
+/* After the mux, whose connections tell it of their end. Nobody is told, and netctld's duplicates of
+ * listeners go on listening: there may be a successor. NULL is ignored. */
+void tsi_free(struct tsi *tsi);
 
 /* Another guest may come next: every listener and proxy goes, and netctld is told. The mux has been
  * reset before (vsock_mux_events.gone is the place), so nobody waits for replies. */

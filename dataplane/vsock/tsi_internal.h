@@ -78,7 +78,7 @@ struct tsi {
 	uint16_t next_port; /* of names that we make up */
 	struct timer tell;  /* netctld of the datagram sockets */
 	uint64_t told;      /* ms */
-	bool resetting;
+	bool resetting, ending;
 	/* tsi_stream.c */
 	struct tsi_streams streams; /* claimed */
 	size_t connecting, parked;
@@ -111,8 +111,7 @@ void tsi_remove(struct tsi_sock *sock);
 void tsi_reply(struct tsi *tsi, enum tsi_op op, uint32_t guest_port, int err);
 /* The list of datagram sockets is not what netctld knows. */
 void tsi_changed(struct tsi *tsi);
-/* A destination that means this host, as the door knows it: the gateway. */
-struct endpoint tsi_outside(const struct tsi *tsi, const struct endpoint *dst);
+/* Whether a destination means, to the guest, its own machine. */
 bool tsi_is_loopback(const struct tsi *tsi, const struct endpoint *dst);
 /* Whether our own DNS answers for it. */
 bool tsi_is_dns(const struct tsi *tsi, const struct endpoint *dst);

@@ -24,6 +24,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define ASK_AGAIN_MS 100
@@ -282,6 +283,9 @@ void tsi_listen_remove(struct tsi_sock *sock)
 	bool listening = l->stage == LISTENING;
 
 	answer_waiters(l, -EINVAL);
+	/* At once, and not when netctld closes its duplicate; but it may be our successor's. */
+	if (listening && !sock->tsi->ending)
+		shutdown(l->acceptor.fd, SHUT_RDWR);
 	listener_free(l);
 	if (listening)
 		tell_closed(sock->tsi, sock->svm_port);

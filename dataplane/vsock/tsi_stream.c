@@ -99,6 +99,16 @@ void tsi_stream_remove(struct tsi_sock *sock)
 
 /* ---- CONNECT ---- */
 
+/* The near end of what has no socket of the host's with a name. */
+static struct endpoint made_up_name(const struct tsi_sock *sock)
+{
+	struct endpoint name = {sock->tsi->parts.net->guest, tsi_made_up_port(sock->tsi)};
+
+	if (addr_is_loopback(&sock->peer.addr))
+		name.addr = sock->peer.addr;
+	return name;
+}
+
 /* fd -1: to a listener of the guest's own. */
 static void park(struct tsi_sock *sock, int fd, bool tcp)
 {
@@ -107,13 +117,9 @@ static void park(struct tsi_sock *sock, int fd, bool tcp)
 
 	sock->fd = fd;
 	sock->tcp = tcp;
-	if (!tcp || getsockname(fd, (struct sockaddr *)&ss, &len) < 0 ||
-		endpoint_from_sockaddr((struct sockaddr *)&ss, len, &sock->local) < 0) {
-		sock->local.addr = fd < 0 && addr_is_loopback(&sock->peer.addr)
-			? sock->peer.addr
-			: sock->tsi->parts.net->guest;
-		sock->local.port = tsi_made_up_port(sock->tsi);
-	}
+	if (!tcp || fd < 0 || getsockname(fd, (struct sockaddr *)&ss, &len) < 0 ||
+		endpoint_from_sockaddr((struct sockaddr *)&ss, len, &sock->local) < 0)
+		sock->local = made_up_name(sock);
 	sock->state = TSI_PARKED;
 	sock->timer.fire = on_timer;
 	timer_arm(wheel(sock->tsi), &sock->timer, TSI_PARK_MS);
@@ -137,9 +143,8 @@ static void on_dialled(void *arg, int fd)
 static void dial(struct tsi_sock *sock)
 {
 	struct tsi *tsi = sock->tsi;
-	struct endpoint dst = tsi_outside(tsi, &sock->peer);
-	int fd = egress_dial(tsi->parts.egress, EGRESS_GUEST, IP_PROTO_TCP, &dst, on_dialled, sock,
-		&sock->dialling);
+	int fd = egress_dial(tsi->parts.egress, EGRESS_TSI, IP_PROTO_TCP, &sock->peer, on_dialled,
+		sock, &sock->dialling);
 
 	if (fd >= 0) {
 		park(sock, fd, true);
@@ -320,9 +325,8 @@ bool tsi_request(struct tsi *tsi, struct vsock_conn *conn)
 
 static bool still_allowed(const struct tsi *tsi, const struct endpoint *peer)
 {
-	struct endpoint dst = tsi_outside(tsi, peer);
-
-	return tsi_is_dns(tsi, peer) || egress_check(tsi->parts.egress, IP_PROTO_TCP, &dst, NULL);
+	return tsi_is_dns(tsi, peer) ||
+		egress_check(tsi->parts.egress, EGRESS_TSI, IP_PROTO_TCP, peer, NULL);
 }
 
 void tsi_stream_recheck(struct tsi *tsi)

@@ -36,6 +36,7 @@ struct vsock {
 	struct timer session_timer; /* armed: the credit is not full */
 	unsigned session_credit;    /* how often the session may be told of now */
 	bool session_untold;
+	bool ending;
 };
 
 static bool on_request(void *arg, struct vsock_conn *conn)
@@ -70,7 +71,8 @@ static void on_gone(void *arg)
 {
 	struct vsock *vsock = arg;
 
-	tsi_reset(vsock->tsi);
+	if (!vsock->ending)
+		tsi_reset(vsock->tsi);
 }
 
 /* ---- what the transports tell ---- */
@@ -212,6 +214,7 @@ void vsock_free(struct vsock *vsock)
 	if (!vsock)
 		return;
 	/* Nobody hears of it, and what is noted is the successor's. */
+	vsock->ending = true;
 	vsock->events.changed = NULL;
 	vsock->events.session = NULL;
 	if (vsock->mux)

@@ -36,7 +36,8 @@ static bool note_stream(
 	given_kind = msg->target->kind_case;
 	given_port = msg->target->vsock; /* all of the union are numbers */
 	given_len = msg->prefix.len;
-	memcpy(given_prefix, msg->prefix.data, given_len < sizeof(given_prefix) ? given_len : 0);
+	if (given_len && given_len < sizeof(given_prefix))
+		memcpy(given_prefix, msg->prefix.data, given_len);
 	given_tcp = msg->tcp;
 	if (given_tcp)
 		ck_assert(wire_get_endpoint(msg->client, msg->client_port, &given_client));

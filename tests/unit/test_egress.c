@@ -162,7 +162,7 @@ START_TEST(forbidden_flows_are_refused_and_reported_once_a_second)
 	for (int i = 0; i < 5; i++)
 		ck_assert_int_eq(dial(IP_PROTO_TCP, at("192.168.1.1:80"), NULL), -EACCES);
 	ck_assert_int_eq(
-		egress_udp_permit(egress,
+		egress_udp_permit(egress, EGRESS_GUEST,
 			&(struct endpoint){at("10.9.9.9:53").addr, at("10.9.9.9:53").port}, &host),
 		-EACCES);
 	ck_assert_int_eq(dial(IP_PROTO_TCP, gateway(22), NULL), -EACCES);
@@ -175,7 +175,7 @@ START_TEST(forbidden_flows_are_refused_and_reported_once_a_second)
 	ck_assert_uint_eq(reported[1].proto, IP_PROTO_UDP);
 	ck_assert_int_eq(reported[2].by, POLICY_BY_HOST_ACCESS);
 	ck_assert_uint_eq(counters.value[COUNTER_EGRESS_REFUSED_POLICY], 7);
-	ck_assert(!egress_check(egress, IP_PROTO_TCP,
+	ck_assert(!egress_check(egress, EGRESS_GUEST, IP_PROTO_TCP,
 		&(struct endpoint){at("10.0.0.1:1").addr, at("10.0.0.1:1").port}, &by));
 	ck_assert_uint_eq(counters.value[COUNTER_EGRESS_REFUSED_POLICY], 7);
 }
@@ -204,12 +204,12 @@ START_TEST(no_policy_denies_and_a_bad_one_changes_nothing)
 	struct egress *fresh = egress_new(loop, &counters, &net);
 	struct endpoint dst = at("1.1.1.1:80");
 
-	ck_assert(!egress_check(fresh, IP_PROTO_TCP, &dst, NULL));
+	ck_assert(!egress_check(fresh, EGRESS_GUEST, IP_PROTO_TCP, &dst, NULL));
 	egress_free(fresh);
-	ck_assert(egress_check(egress, IP_PROTO_TCP, &dst, NULL));
+	ck_assert(egress_check(egress, EGRESS_GUEST, IP_PROTO_TCP, &dst, NULL));
 	ck_assert_int_eq(egress_policy_set(egress, "nonsense", 8), -EINVAL);
 	ck_assert_int_eq(egress_policy_set(egress, NULL, 0), -EINVAL);
-	ck_assert(egress_check(egress, IP_PROTO_TCP, &dst, NULL));
+	ck_assert(egress_check(egress, EGRESS_GUEST, IP_PROTO_TCP, &dst, NULL));
 }
 END_TEST
 
@@ -355,12 +355,12 @@ START_TEST(the_gateway_is_loopback_and_back)
 	struct endpoint host, seen, there = gateway(80), far = at("1.1.1.1:53");
 
 	net.host_access = true;
-	ck_assert_int_eq(egress_udp_permit(egress, &there, &host), 0);
+	ck_assert_int_eq(egress_udp_permit(egress, EGRESS_GUEST, &there, &host), 0);
 	ck_assert(addr_is_loopback(&host.addr));
 	ck_assert_uint_eq(host.port, 80);
 	seen = egress_from_host(egress, &host);
 	ck_assert(endpoint_eq(&seen, &there));
-	host = egress_to_host(egress, &far);
+	host = egress_to_host(egress, EGRESS_GUEST, &far);
 	ck_assert(endpoint_eq(&host, &far));
 }
 END_TEST
@@ -375,6 +375,30 @@ START_TEST(pings_are_a_connected_socket_or_an_honest_no)
 	if (fd >= 0)
 		close(fd);
 	ck_assert_int_eq(dial(47, at("1.1.1.1:0"), NULL), -EACCES);
+}
+END_TEST
+
+START_TEST(a_guest_without_a_network_means_the_hosts_loopback)
+{
+	static const struct {
+		const char *named, *host;
+	} cases[] = {{"127.0.0.1", "127.0.0.1"}, {"127.0.0.53", "127.0.0.53"}, {"::1", "::1"},
+		{"0.0.0.0", "127.0.0.1"}, {"::", "::1"}, {"10.0.2.2", "127.0.0.1"}};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		struct endpoint dst = {.port = 80}, to;
+		struct addr want;
+
+		addr_parse(cases[i].named, &dst.addr);
+		addr_parse(cases[i].host, &want);
+		to = egress_to_host(egress, EGRESS_TSI, &dst);
+		ck_assert(addr_eq(&to.addr, &want));
+		net.host_access = true;
+		ck_assert(egress_check(egress, EGRESS_TSI, IP_PROTO_TCP, &dst, NULL));
+		ck_assert(egress_check(egress, EGRESS_GUEST, IP_PROTO_TCP, &dst, NULL) == (i == 5));
+		net.host_access = false;
+		ck_assert(!egress_check(egress, EGRESS_TSI, IP_PROTO_TCP, &dst, NULL));
+	}
 }
 END_TEST
 
@@ -397,6 +421,7 @@ static Suite *egress_suite(void)
 	tcase_add_test(tc, udp_keeps_the_guests_port_where_free);
 	tcase_add_test(tc, the_gateway_is_loopback_and_back);
 	tcase_add_test(tc, pings_are_a_connected_socket_or_an_honest_no);
+	tcase_add_test(tc, a_guest_without_a_network_means_the_hosts_loopback);
 	suite_add_tcase(s, tc);
 	return s;
 }

@@ -126,8 +126,9 @@ static void change(const char *path, const char *value)
 
 START_TEST(canonical_form_is_sorted_and_without_blanks)
 {
-	struct json_object *doc = parse("{ \"b\" : [ 1, 2.50, {\"z\":null,\"a\":true} ],\n"
-					"\"a\\u0001\\n\" : \"\\u00fc/\\\"\\\\\\u001f\", \"B\":{} }");
+	struct json_object *doc = parse(
+		"{ \"b\" : [ 1, 2.50, {\"z\":null,\"a\":true} ],\n"
+		"\"a\\u0001\\n\" : \"\\u00fc/\\\"\\\\\\u001f\", \"B\":{} }");
 	size_t n;
 	char *text = record_canonical(doc, &n);
 
@@ -252,7 +253,7 @@ END_TEST
 START_TEST(changed_contents_are_named_as_damage)
 {
 	make();
-	memcpy(strstr(file, "nightly"), "weekly-", 7);
+	*strstr(file, "nightly") = 'm';
 	expect_refused("damaged");
 }
 END_TEST
@@ -360,8 +361,8 @@ START_TEST(every_field_is_checked)
 		ck_assert_msg(!record, "%s: %s was taken", bad[i].path,
 			bad[i].value ? bad[i].value : "nothing");
 		ck_assert_int_eq(err.status, 400);
-		ck_assert_msg(!strstr(err.text, "damaged"), "%s: the test forgot to sign",
-			bad[i].path);
+		ck_assert_msg(
+			!strstr(err.text, "damaged"), "%s: the test forgot to sign", bad[i].path);
 	}
 }
 END_TEST
@@ -422,8 +423,8 @@ START_TEST(lists_have_bounds)
 
 		change(lists[i].path, list_of(lists[i].value, lists[i].max));
 		record = read_file();
-		ck_assert_msg(record != NULL, "%s of %u: %s", lists[i].path, lists[i].max,
-			err.text);
+		ck_assert_msg(
+			record != NULL, "%s of %u: %s", lists[i].path, lists[i].max, err.text);
 		record_free(record);
 		change(lists[i].path, list_of(lists[i].value, lists[i].max + 1));
 		expect_refused("more than");

@@ -64,18 +64,27 @@ START_TEST(ipv6_is_dialled_and_named)
 	struct sockaddr_storage ss;
 	struct endpoint at = tsi_at("::1", 0);
 	socklen_t len = endpoint_to_sockaddr(&at, &ss);
-	int server = os_socket(AF_INET6, SOCK_STREAM, 0, true);
+	int server = os_socket(AF_INET6, SOCK_STREAM, 0, true), far;
 
 	if (server < 0 || bind(server, (struct sockaddr *)&ss, len) < 0)
 		return; /* a host without IPv6 */
 	ck_assert_int_eq(listen(server, 5), 0);
-	/* ::1 is the gateway's loopback, which is IPv4's: nobody is there at that port. */
+	at = tsi_name(server);
+	tsi_policy(false);
 	tsi_create(TSI_SVM, TSI_INET6, TSI_STREAM);
-	ck_assert_int_eq(tsi_connect(TSI_SVM, "::1", tsi_name(server).port), -111);
+	ck_assert_int_eq(tsi_connect(TSI_SVM, "::1", at.port), 0);
+	far = tsi_accept(server);
+	TSI_EXPECT_NAME(TSI_SVM, 0, true, TSI_INET6, at);
+	tsi_create(TSI_SVM + 1, TSI_INET6, TSI_STREAM);
+	ck_assert_int_eq(tsi_connect(TSI_SVM + 1, "::", at.port), 0);
+	host.net.host_access = false;
+	tsi_create(TSI_SVM + 2, TSI_INET6, TSI_STREAM);
+	ck_assert_int_eq(tsi_connect(TSI_SVM + 2, "::1", at.port), -111);
 	/* An AF_INET socket has no IPv6. */
-	tsi_create(TSI_SVM + 1, TSI_INET, TSI_STREAM);
-	ck_assert_int_eq(tsi_connect(TSI_SVM + 1, "::1", tsi_name(server).port), -97);
-	ck_assert_int_eq(tsi_connect(TSI_SVM + 1, "::ffff:10.0.2.2", 1), -111);
+	tsi_create(TSI_SVM + 3, TSI_INET, TSI_STREAM);
+	ck_assert_int_eq(tsi_connect(TSI_SVM + 3, "::1", at.port), -97);
+	ck_assert_int_eq(tsi_connect(TSI_SVM + 3, "::ffff:10.0.2.2", 1), -13);
+	close(far);
 	close(server);
 }
 END_TEST
