@@ -9,8 +9,8 @@
 #include "cli/attach.h"
 #include "cli/http.h"
 #include "cli/json.h"
+#include "cli/list.h"
 #include "cli/nouns.h"
-#include "cli/table.h"
 #include "cli/vm_body.h"
 #include "cli/vsock_option.h"
 #include "common/addr.h"
@@ -33,12 +33,7 @@ struct mapping {
 	int listener;
 };
 
-static struct table *new_table(void)
-{
-	static const char *const headings[] = {"VM", ">PORT", "TO", "ERROR", NULL};
-
-	return table_new(headings);
-}
+static const char *const headings[] = {"VM", ">PORT", "TO", "ERROR", NULL};
 
 static void add_row(struct table *table, const char *vm, struct json_object *map)
 {
@@ -58,7 +53,7 @@ static void print_map(const struct cli *cli, const char *vm, struct json_object 
 		doc_print(map, stdout);
 		return;
 	}
-	table = new_table();
+	table = table_new(headings);
 	add_row(table, vm, map);
 	table_print(table, stdout, cli->colour);
 	table_free(table);
@@ -239,24 +234,8 @@ static int vsock_unmap(struct cli *cli, const struct args *args)
 static int vsock_list(struct cli *cli, const struct args *args)
 {
 	const char *vm = args->words[0];
-	struct json_object *doc, *items;
-	struct table *table;
-	size_t n;
-	int status = http_call(cli, "GET", http_path("vms", vm, "maps", NULL), NULL, &doc);
 
-	if (status)
-		return status;
-	table = new_table();
-	items = doc_array(doc, "items", &n);
-	for (size_t i = 0; i < n; i++)
-		add_row(table, vm, json_object_array_get_idx(items, i));
-	if (cli->output == OUTPUT_JSON)
-		doc_print(doc, stdout);
-	else
-		table_print(table, stdout, cli->colour);
-	table_free(table);
-	json_object_put(doc);
-	return STATUS_OK;
+	return list_show(cli, http_path("vms", vm, "maps", NULL), headings, add_row, vm);
 }
 
 static const struct command commands[] = {
