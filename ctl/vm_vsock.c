@@ -525,7 +525,8 @@ struct json_object *vm_vsock_json(const struct vm *vm)
 	json_object_object_add(doc, "cid", config->cid ? json_object_new_int64(config->cid) : NULL);
 	vm_vsock_socket(vm, path, sizeof(path));
 	json_put_string(doc, "socket", path[0] ? path : NULL);
-	json_put_bool(doc, "connected", vm->vsock.up);
+	json_object_object_add(
+		doc, "connected", is_hybrid(vm) ? NULL : json_object_new_boolean(vm->vsock.up));
 	if (vm->vsock.error[0])
 		json_put_string(doc, "error", vm->vsock.error);
 	return doc;
