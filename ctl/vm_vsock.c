@@ -135,8 +135,8 @@ static const char *lost(const struct vm *vm)
 
 	if (!vm->config.vsock.handed)
 		return "";
-	if (is_hybrid(vm) && (vsock->place.directory < 0 || vsock->env < 0))
-		return "the VMM's directory and sockets were handed over and are gone";
+	if (is_hybrid(vm) && (!place_known(&vsock->place) || vsock->env < 0))
+		return "its sockets were handed over and are gone";
 	return has_listener(vm) && vsock->vmm < 0 ? "its socket was handed over and is gone" : "";
 }
 
@@ -334,6 +334,8 @@ int vm_vsock_place(struct vm *vm, const char *path, int fd, int client, struct e
 		return error_set(err, status == -EACCES ? 403 : 400, "fd", "VM %s: %s",
 			vm->config.name,
 			status == -ENOTDIR ? "the fd is no directory" : errno_text(status));
+	if (vm_place_store(vm, 0, &place, err) < 0)
+		return -1;
 	place_drop(&vm->vsock.place);
 	vm->vsock.place = place;
 	mend(vm);
