@@ -210,7 +210,7 @@ def test_half_close_by_the_server(vm, guest):
 
 
 def test_reset_by_the_server(vm, guest):
-    listener = xfer.Listener(vm.daemon.directory, "--count", 1, "--rst-rx", 1000)
+    listener = xfer.Listener(vm.daemon.directory, "--count", 1, "--no-fin", "--rst-rx", 1000)
     sock = guest.connect_tsi("127.0.0.1", listener.port)
     sock.stream.send(b"x" * 1000)
     with pytest.raises(ConnectionResetError):
