@@ -4,6 +4,7 @@
 import hashlib
 import json
 import os
+import signal
 import socket
 import threading
 import time
@@ -556,3 +557,14 @@ def test_reset_ends_a_life(daemon, sleeper):
     assert served(port)
     again.close()
     echo.close()
+
+
+def test_worker_that_does_not_answer_is_replaced(daemon):
+    new_vm(daemon)
+    worker = daemon.worker_pid("one")
+    os.kill(worker, signal.SIGSTOP)
+    vm = daemon.vm("one")
+    assert vm["idle"] is None and vm["busy"] is None
+    daemon.ask("POST", "/v1/vms/one/reset")
+    assert daemon.worker_pid("one") != worker
+    assert idle(daemon, "one")
