@@ -169,6 +169,20 @@ def test_restored_into_itself(daemon, sleeper):
     sleeper.speak()
 
 
+def test_restored_under_the_same_vmm(daemon, sleeper):
+    """The VMM loads the guest's memory and keeps its connection to us."""
+    sleeper.begin(new_vm(daemon))
+    port = forward(daemon, "one", "tcp:0:tsi")
+    taken = snapshot(daemon)
+    old = sleeper.guest.connect_tsi("127.0.0.1", sleeper.page.port)
+    assert restore(daemon, "one", taken["id"]).status == 200
+    wait_for(lambda: old.stream.over, 5, "the old connection is over")
+    assert old.stream.was_reset
+    assert sleeper.guest.events[-1] == ("event", vsock.EVENT_TRANSPORT_RESET)
+    assert served(port)
+    sleeper.speak()
+
+
 def test_restored_from_a_file_on_another_host(daemon, second, sleeper, tmp_path):
     sleeper.begin(new_vm(daemon))
     port = forward(daemon, "one", "tcp:0:tsi")
