@@ -4,6 +4,7 @@
 import hashlib
 import json
 import os
+import signal
 import socket
 import threading
 import time
@@ -165,6 +166,20 @@ def test_restored_into_itself(daemon, sleeper):
     connect_refused("127.0.0.1", later_port)
     with sleeper.guest.connect_to(1026) as stream:
         assert json.loads(stream.recv_all()) == {"env": {"LIFE": "first"}, "secrets": {}}
+    sleeper.speak()
+
+
+def test_restored_under_the_same_vmm(daemon, sleeper):
+    """The VMM loads the guest's memory and keeps its connection to us."""
+    sleeper.begin(new_vm(daemon))
+    port = forward(daemon, "one", "tcp:0:tsi")
+    taken = snapshot(daemon)
+    old = sleeper.guest.connect_tsi("127.0.0.1", sleeper.page.port)
+    assert restore(daemon, "one", taken["id"]).status == 200
+    wait_for(lambda: old.stream.over, 5, "the old connection is over")
+    assert old.stream.was_reset
+    assert sleeper.guest.events[-1] == ("event", vsock.EVENT_TRANSPORT_RESET)
+    assert served(port)
     sleeper.speak()
 
 
@@ -556,3 +571,14 @@ def test_reset_ends_a_life(daemon, sleeper):
     assert served(port)
     again.close()
     echo.close()
+
+
+def test_worker_that_does_not_answer_is_replaced(daemon):
+    new_vm(daemon)
+    worker = daemon.worker_pid("one")
+    os.kill(worker, signal.SIGSTOP)
+    vm = daemon.vm("one")
+    assert vm["idle"] is None and vm["busy"] is None
+    daemon.ask("POST", "/v1/vms/one/reset")
+    assert daemon.worker_pid("one") != worker
+    assert idle(daemon, "one")
