@@ -361,7 +361,16 @@ static enum vhost_turn rx_turn(struct vsock_vhost *v)
 
 /* ---- from the guest ---- */
 
-static void take_packet(struct vsock_vhost *v)
+/* Whether the guest may have the packet's chain back later. A successor of ours, who may be handed
+ * it again, knows none of its connections and answers by an RST; that it must not do to others. */
+static bool is_idle(const struct vsock_packet *packet)
+{
+	return packet->type == VSOCK_TYPE_STREAM &&
+		(packet->op == VSOCK_OP_RW || packet->op == VSOCK_OP_CREDIT_UPDATE);
+}
+
+/* Whether its chain may go back later. */
+static bool take_packet(struct vsock_vhost *v)
 {
 	const struct virtq_chain *chain = &v->tx_chain;
 	struct vsock_packet packet;
@@ -370,15 +379,16 @@ static void take_packet(struct vsock_vhost *v)
 
 	if (virtq_chain_read(chain, 0, header, sizeof(header)) < sizeof(header)) {
 		bad(v);
-		return;
+		return false;
 	}
 	vsock_packet_read(&packet, header);
 	if (packet.len > VSOCK_PAYLOAD_MAX || packet.len > chain->out_len - VSOCK_HLEN) {
 		vsock_mux_malformed(v->mux, &packet);
-		return;
+		return false;
 	}
 	n = virtq_chain_pieces(chain, false, VSOCK_HLEN, packet.len, v->pieces);
 	vsock_mux_input(v->mux, &packet, v->pieces, n);
+	return is_idle(&packet);
 }
 
 static enum vhost_turn tx_turn(struct vsock_vhost *v, struct virtq *ring)
@@ -386,6 +396,7 @@ static enum vhost_turn tx_turn(struct vsock_vhost *v, struct virtq *ring)
 	size_t bytes = 0;
 
 	for (int i = 0; i < TX_PACKETS && bytes < TX_BYTES; i++) {
+		bool idle;
 		int got;
 
 		if (!v->settled || !may_take(v)) {
@@ -402,9 +413,12 @@ static enum vhost_turn tx_turn(struct vsock_vhost *v, struct virtq *ring)
 		if (got < 0)
 			continue;
 		v->in_turn = true;
-		take_packet(v);
+		idle = take_packet(v);
 		v->in_turn = false;
-		virtq_push(ring, v->tx_chain.head, 0);
+		if (idle)
+			virtq_push_idly(ring, v->tx_chain.head);
+		else
+			virtq_push(ring, v->tx_chain.head, 0);
 		bytes += v->tx_chain.out_len;
 	}
 	return VHOST_AGAIN;

@@ -39,9 +39,13 @@ class Job:
 
 
 class VM:
-    """net: what follows -netdev, with the id n; None for a guest without a NIC."""
+    """net: what follows -netdev, with the id n; None for a guest without a NIC.
 
-    def __init__(self, directory, net, name="vm", memory=512, device="", append="", cpus=1, extra=()):
+    extra: further arguments for QEMU; prefix: the command that runs it.
+    """
+
+    def __init__(self, directory, net, name="vm", memory=512, device="", append="", cpus=1,
+                 extra=(), prefix=()):
         build_guest()
         self.name = name
         self.directory = directory
@@ -62,7 +66,7 @@ class VM:
                        "virtio-net-pci,netdev=n,romfile=" + (device and "," + device)]
         self.began = time.monotonic()
         self.qemu = Process(name + ".qemu", [
-            "qemu-system-x86_64", "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max",
+            *prefix, "qemu-system-x86_64", "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max",
             "-smp", str(cpus), "-m", str(memory), "-nodefaults", "-display", "none", "-no-reboot",
             "-serial", "file:" + os.path.join(directory, name + ".console.log"),
             "-chardev", "socket,id=agent,path=" + path, "-serial", "chardev:agent", *network, *extra,
