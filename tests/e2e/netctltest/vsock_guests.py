@@ -14,7 +14,7 @@ import os
 import socket
 
 from . import hybrid, tsi, xfer
-from .process import SLOW, wait_for
+from .process import wait_for
 from .vm import VhostVM
 
 _count = 0
@@ -182,17 +182,12 @@ PACK = "gzip -c | base64"
 
 
 class VMProgram:
-    """An xfer in the virtual machine. again: what starts another where it did not get going."""
+    """An xfer in the virtual machine."""
 
-    def __init__(self, vm, script, again=False):
-        self.vm, self.script, self.again = vm, script, again
+    def __init__(self, vm, script):
         self.job = vm.start(script)
 
     def results(self, timeout=60):
-        for _ in range(2):
-            if not self.again or self.job.done.wait(20 * SLOW) or self.vm.connections():
-                break
-            self.job = self.vm.start(self.script)
         _, text = self.job.wait(timeout)
         text = gzip.decompress(base64.b64decode(text)).decode()
         found = xfer.parse(text)
@@ -215,7 +210,7 @@ class VhostGuest(VsockGuest):
 
     def start(self, port, *options):
         return VMProgram(self.machine, "xfer connect vsock %d %s 2>&1 | %s" % (
-            port, " ".join(map(str, options)), PACK), again=True)
+            port, " ".join(map(str, options)), PACK))
 
     def listen(self, port, *options):
         log = "/tmp/listen.%d" % number()
