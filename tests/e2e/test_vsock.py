@@ -507,6 +507,8 @@ def test_netctld_killed(guest, echo):
             assert echoes(sock, DATA)
     daemon.start()
     assert daemon.worker_pid(guest.vm) == worker, "the worker was not adopted again"
+    if guest.name == "hybrid":
+        guest.hand_over()
     assert client.wait(60) == 0, client.log()
     xfer.both_same(transfer.results(60), service.results())
     assert maps_of(guest) == maps

@@ -157,10 +157,15 @@ class HybridGuest(_Played):
     def __init__(self, daemon, name=None, cid=3, **body):
         super().__init__(daemon, name)
         self.path = os.path.join(daemon.directory, self.vm + ".v.sock")
+        self.cid = cid
         self.peer = hybrid.VMM(self.path)
-        daemon.netctl("vm", "create", self.vm, "--link", "none", "--vsock", "hybrid:" + self.path,
-                      "--cid", cid)
+        self.hand_over()
         wait_for(lambda: os.path.exists(self.path + "_1026"), 5, "somebody listens for env")
+
+    def hand_over(self):
+        """netctld gets the VMM's directory, which it keeps until its end."""
+        self.daemon.netctl("vm", "create", self.vm, "--link", "none", "--vsock", "hybrid:" + self.path,
+                           "--cid", self.cid)
 
     def read(self, port):
         with self.peer.connect_to(port) as sock, sock.makefile("rb") as reader:
