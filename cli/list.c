@@ -16,8 +16,8 @@ int list_print(const struct cli *cli, struct json_object *doc, struct table *tab
 	return STATUS_OK;
 }
 
-int list_show(struct cli *cli, char *path, const char *const *headings, list_row_fn *row,
-	const char *vm)
+int list_show(
+	struct cli *cli, char *path, const char *const *headings, list_row_fn *row, const char *vm)
 {
 	struct json_object *doc, *items;
 	struct table *table;

@@ -77,9 +77,11 @@ static void show_vsock(struct json_object *vm)
 
 	if (!strcmp(doc_text(vm, "vsock.kind"), "none"))
 		return line("vsock", "");
-	snprintf(text, sizeof(text), "%s:%s, CID %s, %sconnected", doc_text(vm, "vsock.kind"),
+	snprintf(text, sizeof(text), "%s:%s, CID %s%s", doc_text(vm, "vsock.kind"),
 		doc_text(vm, "vsock.path"), doc_text(vm, "vsock.cid"),
-		doc_bool(vm, "vsock.connected") ? "" : "not ");
+		!doc_get(vm, "vsock.connected")           ? ""
+			: doc_bool(vm, "vsock.connected") ? ", connected"
+							  : ", not connected");
 	line("vsock", text);
 	line("vsock socket", doc_text(vm, "vsock.socket"));
 	line("maps", doc_text(vm, "maps"));

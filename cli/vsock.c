@@ -79,14 +79,18 @@ static int take_to(const struct cli *cli, struct mapping *m, const char *word)
 	return 0;
 }
 
-/* Whether the path lies beside the VM's own sockets: netctld reaches it by itself, for ever. */
-static bool is_beside(struct json_object *vm, const char *path)
+/* Whether the path lies in the VM's directory, beside the daemon's socket in use: netctld reaches it by
+ * itself, for ever. */
+static bool is_beside(const struct cli *cli, const char *vm, const char *path)
 {
-	const char *socket = doc_text(vm, "vsock.socket");
-	const char *slash = strrchr(socket, '/');
-	size_t len = slash ? (size_t)(slash - socket) + 1 : 0;
+	const char *slash = strrchr(cli->api_path, '/');
+	char below[PATH_MAX];
+	size_t len;
 
-	return len && !strncmp(path, socket, len) && !strchr(path + len, '/');
+	snprintf(below, sizeof(below), "%.*s/vms/%s/", (int)(slash ? slash - cli->api_path : 0),
+		cli->api_path, vm);
+	len = strlen(below);
+	return slash && !strncmp(path, below, len) && !strchr(path + len, '/');
 }
 
 /* Opens what HTTP cannot carry. */
@@ -97,7 +101,7 @@ static int open_handed(struct cli *cli, struct mapping *m)
 
 	if (status)
 		return status;
-	if (*m->path && !is_beside(vm, m->path)) {
+	if (*m->path && !is_beside(cli, m->vm, m->path)) {
 		m->directory = vsock_directory(cli, m->path);
 		status = m->directory < 0 ? -m->directory : 0;
 	}

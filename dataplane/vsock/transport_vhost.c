@@ -23,7 +23,7 @@ enum { QUEUE_RX, QUEUE_TX, QUEUE_EVENT, QUEUES };
 /* A chain of the rx ring that was taken for data. */
 struct reserved {
 	uint16_t head;
-	uint8_t *header; /* in guest memory; NULL: in pieces, and rx_chain is this one */
+	uint8_t *header; /* in guest memory; NULL: in pieces, and rx_chain is this, the last one */
 	uint32_t room;   /* bytes of payload */
 };
 
@@ -229,8 +229,8 @@ static unsigned reserve_chain(
 			r->head = chain->head;
 			r->header = first->iov_len >= VSOCK_HLEN ? first->iov_base : NULL;
 			n = payload_pieces(chain, max, iov, room, &r->room);
-			/* One whose header is in pieces must be alone. */
-			if (v->n_reserved && (!r->header || n == room)) {
+			/* Its bytes may have more pieces than there is room for: next time. */
+			if (v->n_reserved && n == room) {
 				virtq_unpop(ring, 1);
 				return 0;
 			}
@@ -264,6 +264,7 @@ static int vhost_reserve(void *arg, size_t max, struct iovec iov[VSOCK_IOV_MAX])
 			break;
 		pieces += n;
 		max -= v->reserved[v->n_reserved - 1].room;
+		/* The last one's is in rx_chain. */
 		if (!v->reserved[v->n_reserved - 1].header)
 			break;
 	}

@@ -500,7 +500,7 @@ def test_netctld_killed(guest, echo):
     assert client.wait(60) == 0, client.log()
     xfer.both_same(transfer.results(60), service.results())
     assert daemon.netctl("vsock", "list", guest.vm)["items"] == maps
-    assert daemon.vm(guest.vm)["vsock"]["connected"] is True
+    assert daemon.vm(guest.vm)["vsock"]["connected"] is (None if guest.name == "hybrid" else True)
     with socket.create_connection(("127.0.0.1", forward), 5) as sock:
         assert echoes(sock, DATA)
     xfer.both_same(*out(guest, ["--send", MiB], ["--send", MiB]))

@@ -265,6 +265,24 @@ START_TEST(what_one_successor_could_not_tell_the_next_one_does)
 }
 END_TEST
 
+START_TEST(a_successors_connections_are_not_taken_for_the_dead_ones)
+{
+	struct vsock_host host = {.fd = -1};
+	struct vsock_packet before, after;
+
+	rx_fill(RING);
+	ck_assert_int_eq(vsock_mux_connect(rig.mux, 22, &host, NULL), 0);
+	before = rx_expect(VSOCK_OP_REQUEST, 22);
+	die_and_resume();
+	ck_assert_int_eq(vsock_mux_connect(rig.mux, 22, &host, NULL), 0);
+	do {
+		after = rx_packet(NULL, true);
+	} while (after.op != VSOCK_OP_REQUEST);
+	ck_assert_uint_ne(after.src_port, before.src_port);
+	ck_assert_uint_ge(after.src_port, VSOCK_HOST_PORT_FIRST);
+}
+END_TEST
+
 START_TEST(packets_that_came_meanwhile_are_answered)
 {
 	struct vhost_session s;
@@ -383,6 +401,7 @@ int main(void)
 	tcase_add_test(t, a_new_life_is_told_by_the_event_queue_where_it_is_ours);
 	tcase_add_test(t, a_successor_resets_what_there_was_and_serves_what_comes);
 	tcase_add_test(t, what_one_successor_could_not_tell_the_next_one_does);
+	tcase_add_test(t, a_successors_connections_are_not_taken_for_the_dead_ones);
 	tcase_add_test(t, packets_that_came_meanwhile_are_answered);
 	tcase_add_test(t, a_table_of_nonsense_costs_a_few_packets);
 	tcase_add_test(t, a_new_vmm_hears_nothing_of_the_old_ones);

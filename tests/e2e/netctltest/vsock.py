@@ -494,8 +494,8 @@ class Guest:
     def _wake(self):
         try:
             self.wake_w.send(b"w")
-        except OSError:
-            pass  # full, so it wakes anyway; or closed by the thread that has seen `stopped` already
+        except OSError:  # woken already, or over
+            pass
 
     def _connected(self, sock):
         assert self.down, "connected already"
