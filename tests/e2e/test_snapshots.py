@@ -14,7 +14,7 @@ import pytest
 from netctltest import process, tsi, vsock
 from netctltest.daemon import Daemon
 from netctltest.process import SANITIZED, SLOW, wait_for
-from netctltest.servers import UdpEcho, WebServer, connect_refused, fetch
+from netctltest.servers import WebServer, connect_refused, fetch
 
 MiB = 1024 * 1024
 PAGE = b"hello from the guest\n"

@@ -274,6 +274,11 @@ class Stream:
             return
         if self.over and not self.rx:
             self.guest.unbridge(self, abrupt=self.was_reset)
+        elif self.peer_shut == BOTH and not self.rx and not self.local_ended:
+            # Nobody takes what the program still writes.
+            self.guest.unbridge(self, abrupt=True)
+            self.packet(RST)
+            self.finish()
         elif self.local_ended and self.local_told and not self.rx:
             self.guest.unbridge(self)
             if self.peer_shut == BOTH:
@@ -494,8 +499,8 @@ class Guest:
     def _wake(self):
         try:
             self.wake_w.send(b"w")
-        except OSError:  # woken already, or over
-            pass
+        except OSError:
+            pass  # full, so it wakes anyway; or closed by the thread that has seen `stopped` already
 
     def _connected(self, sock):
         assert self.down, "connected already"
