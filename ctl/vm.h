@@ -293,7 +293,7 @@ void vm_worker_want(struct vm *vm);
 /* Counts in `wait` the start of a worker that is wanted and not there yet: until it is configured,
  * cannot be started, or VM_AWAIT_MS have passed. */
 void vm_worker_await(struct vm *vm, struct completion *wait);
-/* The same for a worker that is about to be replaced. */
+/* The same for a worker that is about to be replaced, or is being adopted. */
 void vm_worker_await_next(struct vm *vm, struct completion *wait);
 void vm_worker_awaited(struct vm *vm);
 /* The client of a worker that takes changes, or NULL. */

@@ -299,7 +299,10 @@ def test_port_taken(daemon, sleeper):
         assert whole(daemon, "two") == before
         for port in ports[:2]:
             connect_refused("127.0.0.1", port)
-        socket.create_connection(("127.0.0.1", kept), 5).close()
+        try:
+            socket.create_connection(("127.0.0.1", kept), 5).close()
+        except ConnectionResetError:
+            pass  # there is no guest; somebody listens
     sleeper.sleep()
     assert restore(daemon, "two", taken["id"]).status == 200
     sleeper.wake(daemon.vm("two")["vsock"]["path"], 4)
