@@ -951,7 +951,7 @@ def test_hundred_thousand_requests_unread(own_vm):
     daemon, path = own_vm.daemon, own_vm.guest.path
     wait_for(lambda: not daemon.vm(own_vm.name)["vsock"]["connected"], 5, "the VMM has gone")
     link = vsock.Link(path, timeout=60)
-    count = 20000 if SANITIZED else 100000
+    count = 100000
     worker = daemon.worker_pid(own_vm.name)
     before = rss(worker)
 
