@@ -467,16 +467,16 @@ class Traffic(threading.Thread):
                 return
 
     def round(self):
-        sock = self.guest.connect_tsi("127.0.0.1", self.port, timeout=1)
+        sock = self.guest.connect_tsi("127.0.0.1", self.port, timeout=0.1)
         self.steps += 1
-        sock.stream.send(b"x" * 100000, timeout=1)
+        sock.stream.send(b"x" * 100000, timeout=0.1)
         udp = self.guest.udp()
         udp.sendto(b"y" * 1000, "127.0.0.1", self.echo_port)
         listener = self.guest.tcp()
         self.steps += 1
-        listener.listen_result(port=9000, timeout=1)
+        listener.listen_result(port=9000, timeout=0.1)
         self.steps += 1
-        sock.stream.recv_exact(100000, timeout=1)
+        sock.stream.recv_exact(100000, timeout=0.1)
         self.steps += 1
 
 
@@ -504,7 +504,7 @@ def test_five_hundred_resets_under_traffic(daemon, page, udp_echo):
     for thread in traffic:
         thread.join(30)
     assert all(thread.failure is None for thread in traffic), [thread.failure for thread in traffic]
-    assert sum(thread.steps for thread in traffic) > count, "no traffic"
+    assert sum(thread.steps for thread in traffic) > count // 5, "no traffic"
     daemon.ask("POST", "/v1/vms/one/reset")
     assert daemon.worker_pid("one") == worker and daemon.vm("one")["worker"]["restarts"] == 0
     time.sleep(0.3)
