@@ -291,19 +291,25 @@ static void host_exchange(int fd, double seconds, size_t size)
 
 static void host_hold(int fd, const char *path, const char *port, size_t count)
 {
+	int *held = calloc(count, sizeof(*held));
 	struct rlimit files;
 
+	if (!held)
+		die("hold");
 	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
 		files.rlim_cur = files.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &files);
 	}
 	ask(fd, "hold", 0, count);
 	for (size_t n = 1; n < count; n++)
-		open_guest(path, port); /* closed by our end */
+		held[n] = open_guest(path, port);
 	printf("{\"held\":%" PRIu64 "}\n", answer(fd));
 	fflush(stdout);
 	while (read(0, chunk, 1) > 0)
 		;
+	for (size_t n = 1; n < count; n++)
+		close(held[n]);
+	free(held);
 }
 
 static int client(int argc, char **argv)
