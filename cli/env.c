@@ -3,8 +3,8 @@
 #include "cli/file.h"
 #include "cli/http.h"
 #include "cli/json.h"
+#include "cli/list.h"
 #include "cli/nouns.h"
-#include "cli/table.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -85,13 +85,7 @@ static int env_show(struct cli *cli, const struct args *args)
 		json_object_object_foreach(doc, key, value)
 			table_row(table, key, json_object_get_string(value));
 	}
-	if (cli->output == OUTPUT_JSON)
-		doc_print(doc, stdout);
-	else
-		table_print(table, stdout, cli->colour);
-	table_free(table);
-	json_object_put(doc);
-	return STATUS_OK;
+	return list_print(cli, doc, table);
 }
 
 static const char seen_notes[] =

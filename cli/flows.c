@@ -3,8 +3,8 @@
 #include "cli/duration.h"
 #include "cli/http.h"
 #include "cli/json.h"
+#include "cli/list.h"
 #include "cli/nouns.h"
-#include "cli/table.h"
 
 #include <stdio.h>
 
@@ -27,38 +27,26 @@ static char *age_text(struct json_object *flow, const char *key, char *buf, size
 	return duration_format(ms > 0 ? (uint64_t)ms / 1000 : 0, buf, len);
 }
 
+static void add_row(struct table *table, const char *vm, struct json_object *flow)
+{
+	char age[DURATION_STRLEN], idle[DURATION_STRLEN], tx[32], rx[32];
+
+	(void)vm;
+	table_row(table, doc_text(flow, "proto"), doc_text(flow, "dir"), doc_text(flow, "guest"),
+		doc_text(flow, "remote"), doc_text(flow, "host"), doc_text(flow, "state"),
+		age_text(flow, "age_ms", age, sizeof(age)),
+		age_text(flow, "idle_ms", idle, sizeof(idle)),
+		bytes_text(flow, "tx_bytes", tx, sizeof(tx)),
+		bytes_text(flow, "rx_bytes", rx, sizeof(rx)));
+}
+
 static int flows(struct cli *cli, const struct args *args)
 {
 	static const char *const headings[] = {"PROTO", "DIR", "GUEST", "REMOTE", "HOST", "STATE",
 		">AGE", ">IDLE", ">SENT", ">RECEIVED", NULL};
-	struct json_object *doc, *items;
-	struct table *table;
-	size_t n;
-	int status = http_call(
-		cli, "GET", http_path("vms", args->words[0], "flows", NULL), NULL, &doc);
+	const char *vm = args->words[0];
 
-	if (status)
-		return status;
-	items = doc_array(doc, "items", &n);
-	table = table_new(headings);
-	for (size_t i = 0; i < n; i++) {
-		struct json_object *flow = json_object_array_get_idx(items, i);
-		char age[DURATION_STRLEN], idle[DURATION_STRLEN], tx[32], rx[32];
-
-		table_row(table, doc_text(flow, "proto"), doc_text(flow, "dir"),
-			doc_text(flow, "guest"), doc_text(flow, "remote"), doc_text(flow, "host"),
-			doc_text(flow, "state"), age_text(flow, "age_ms", age, sizeof(age)),
-			age_text(flow, "idle_ms", idle, sizeof(idle)),
-			bytes_text(flow, "tx_bytes", tx, sizeof(tx)),
-			bytes_text(flow, "rx_bytes", rx, sizeof(rx)));
-	}
-	if (cli->output == OUTPUT_JSON)
-		doc_print(doc, stdout);
-	else
-		table_print(table, stdout, cli->colour);
-	table_free(table);
-	json_object_put(doc);
-	return STATUS_OK;
+	return list_show(cli, http_path("vms", vm, "flows", NULL), headings, add_row, vm);
 }
 
 static const struct command commands[] = {

@@ -2,8 +2,8 @@
 /* netctl hosts: names that the guest's DNS answers by itself. */
 #include "cli/http.h"
 #include "cli/json.h"
+#include "cli/list.h"
 #include "cli/nouns.h"
-#include "cli/table.h"
 #include "common/addr.h"
 
 #include <stdlib.h>
@@ -71,33 +71,21 @@ static int hosts_set(struct cli *cli, const struct args *args)
 	return http_call(cli, "PUT", http_path("vms", args->words[0], "hosts", NULL), body, NULL);
 }
 
+static void add_row(struct table *table, const char *vm, struct json_object *item)
+{
+	char text[1024];
+
+	(void)vm;
+	table_row(table, doc_text(item, "name"),
+		doc_join(doc_get(item, "addresses"), text, sizeof(text)));
+}
+
 static int hosts_list(struct cli *cli, const struct args *args)
 {
 	static const char *const headings[] = {"NAME", "ADDRESSES", NULL};
-	struct json_object *doc, *items;
-	struct table *table;
-	size_t n;
-	int status = http_call(
-		cli, "GET", http_path("vms", args->words[0], "hosts", NULL), NULL, &doc);
+	const char *vm = args->words[0];
 
-	if (status)
-		return status;
-	items = doc_array(doc, "items", &n);
-	table = table_new(headings);
-	for (size_t i = 0; i < n; i++) {
-		struct json_object *item = json_object_array_get_idx(items, i);
-		char text[1024];
-
-		table_row(table, doc_text(item, "name"),
-			doc_join(doc_get(item, "addresses"), text, sizeof(text)));
-	}
-	if (cli->output == OUTPUT_JSON)
-		doc_print(doc, stdout);
-	else
-		table_print(table, stdout, cli->colour);
-	table_free(table);
-	json_object_put(doc);
-	return STATUS_OK;
+	return list_show(cli, http_path("vms", vm, "hosts", NULL), headings, add_row, vm);
 }
 
 static const struct command commands[] = {

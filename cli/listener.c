@@ -2,8 +2,8 @@
 /* netctl listener: what a guest listens on through TSI. */
 #include "cli/http.h"
 #include "cli/json.h"
+#include "cli/list.h"
 #include "cli/nouns.h"
-#include "cli/table.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -24,24 +24,8 @@ static int listener_list(struct cli *cli, const struct args *args)
 	static const char *const headings[] = {
 		"VM", "BOUND", "FAMILY", ">VM_PORT", ">SVM_PORT", "HOST", NULL};
 	const char *vm = args->words[0];
-	struct json_object *doc, *items;
-	struct table *table;
-	size_t n;
-	int status = http_call(cli, "GET", http_path("vms", vm, "listeners", NULL), NULL, &doc);
 
-	if (status)
-		return status;
-	table = table_new(headings);
-	items = doc_array(doc, "items", &n);
-	for (size_t i = 0; i < n; i++)
-		add_row(table, vm, json_object_array_get_idx(items, i));
-	if (cli->output == OUTPUT_JSON)
-		doc_print(doc, stdout);
-	else
-		table_print(table, stdout, cli->colour);
-	table_free(table);
-	json_object_put(doc);
-	return STATUS_OK;
+	return list_show(cli, http_path("vms", vm, "listeners", NULL), headings, add_row, vm);
 }
 
 static const struct command commands[] = {

@@ -9,8 +9,8 @@
 #include "cli/file.h"
 #include "cli/http.h"
 #include "cli/json.h"
+#include "cli/list.h"
 #include "cli/nouns.h"
-#include "cli/table.h"
 #include "common/os.h"
 
 #include <errno.h>
@@ -88,28 +88,18 @@ static int secret_set(struct cli *cli, const struct args *args)
 	return status;
 }
 
+static void add_row(struct table *table, const char *vm, struct json_object *secret)
+{
+	(void)vm;
+	table_row(table, doc_text(secret, "name"));
+}
+
 static int secret_list(struct cli *cli, const struct args *args)
 {
 	static const char *const headings[] = {"NAME", NULL};
-	struct json_object *doc, *items;
-	struct table *table;
-	size_t n;
-	int status = http_call(
-		cli, "GET", http_path("vms", args->words[0], "secrets", NULL), NULL, &doc);
+	const char *vm = args->words[0];
 
-	if (status)
-		return status;
-	items = doc_array(doc, "items", &n);
-	table = table_new(headings);
-	for (size_t i = 0; i < n; i++)
-		table_row(table, doc_text(json_object_array_get_idx(items, i), "name"));
-	if (cli->output == OUTPUT_JSON)
-		doc_print(doc, stdout);
-	else
-		table_print(table, stdout, cli->colour);
-	table_free(table);
-	json_object_put(doc);
-	return STATUS_OK;
+	return list_show(cli, http_path("vms", vm, "secrets", NULL), headings, add_row, vm);
 }
 
 static int secret_delete(struct cli *cli, const struct args *args)

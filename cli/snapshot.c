@@ -9,8 +9,8 @@
 #include "cli/file.h"
 #include "cli/http.h"
 #include "cli/json.h"
+#include "cli/list.h"
 #include "cli/nouns.h"
-#include "cli/table.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -72,34 +72,22 @@ static int snapshot_create(struct cli *cli, const struct args *args)
 	return STATUS_OK;
 }
 
+static void add_row(struct table *table, const char *vm, struct json_object *snapshot)
+{
+	(void)vm;
+	table_row(table, doc_text(snapshot, "id"), doc_text(snapshot, "vm"),
+		doc_text(snapshot, "name"), doc_text(snapshot, "created"),
+		doc_text(snapshot, "size"));
+}
+
 static int snapshot_list(struct cli *cli, const struct args *args)
 {
 	static const char *const headings[] = {"ID", "VM", "NAME", "CREATED", ">SIZE", NULL};
-	struct json_object *doc, *items;
-	struct table *table;
-	size_t n;
-	int status = http_call(cli, "GET",
+
+	return list_show(cli,
 		args->n_words ? http_path("vms", args->words[0], "snapshots", NULL)
 			      : http_path("snapshots", NULL),
-		NULL, &doc);
-
-	if (status)
-		return status;
-	items = doc_array(doc, "items", &n);
-	table = table_new(headings);
-	for (size_t i = 0; i < n; i++) {
-		struct json_object *item = json_object_array_get_idx(items, i);
-
-		table_row(table, doc_text(item, "id"), doc_text(item, "vm"), doc_text(item, "name"),
-			doc_text(item, "created"), doc_text(item, "size"));
-	}
-	if (cli->output == OUTPUT_JSON)
-		doc_print(doc, stdout);
-	else
-		table_print(table, stdout, cli->colour);
-	table_free(table);
-	json_object_put(doc);
-	return STATUS_OK;
+		headings, add_row, NULL);
 }
 
 static int snapshot_show(struct cli *cli, const struct args *args)

@@ -2,8 +2,8 @@
 /* netctl stats: a VM's counters. */
 #include "cli/http.h"
 #include "cli/json.h"
+#include "cli/list.h"
 #include "cli/nouns.h"
-#include "cli/table.h"
 
 #include <stdio.h>
 
@@ -33,13 +33,7 @@ static int stats(struct cli *cli, const struct args *args)
 		add_rows(table, "flows.", doc_get(doc, "flows"));
 	if (json_object_is_type(doc_get(doc, "counters"), json_type_object))
 		add_rows(table, "", doc_get(doc, "counters"));
-	if (cli->output == OUTPUT_JSON)
-		doc_print(doc, stdout);
-	else
-		table_print(table, stdout, cli->colour);
-	table_free(table);
-	json_object_put(doc);
-	return STATUS_OK;
+	return list_print(cli, doc, table);
 }
 
 static const struct command commands[] = {

@@ -6,8 +6,8 @@
 #include "cli/duration.h"
 #include "cli/http.h"
 #include "cli/json.h"
+#include "cli/list.h"
 #include "cli/nouns.h"
-#include "cli/table.h"
 
 #include <limits.h>
 #include <string.h>
@@ -33,38 +33,24 @@ static char *policy_word(struct json_object *policy, char *buf, size_t len)
 	return buf;
 }
 
+static void add_row(struct table *table, const char *name, struct json_object *vm)
+{
+	char policy[64];
+
+	(void)name;
+	table_row(table, doc_text(vm, "name"), doc_text(vm, "state"), doc_text(vm, "link.kind"),
+		doc_text(vm, "link.mtu"), doc_text(vm, "net.guest"), doc_text(vm, "forwards"),
+		policy_word(doc_get(vm, "policy"), policy, sizeof(policy)),
+		doc_text(vm, "sandbox"));
+}
+
 static int vm_list(struct cli *cli, const struct args *args)
 {
 	static const char *const headings[] = {
 		"NAME", "!STATE", "LINK", ">MTU", "GUEST", ">FORWARDS", "POLICY", "SANDBOX", NULL};
-	struct json_object *doc, *items;
-	struct table *table;
-	size_t n;
-	int status;
 
 	(void)args;
-	status = http_call(cli, "GET", http_path("vms", NULL), NULL, &doc);
-	if (status)
-		return status;
-	items = doc_array(doc, "items", &n);
-	table = table_new(headings);
-	for (size_t i = 0; i < n; i++) {
-		struct json_object *vm = json_object_array_get_idx(items, i);
-		char policy[64];
-
-		table_row(table, doc_text(vm, "name"), doc_text(vm, "state"),
-			doc_text(vm, "link.kind"), doc_text(vm, "link.mtu"),
-			doc_text(vm, "net.guest"), doc_text(vm, "forwards"),
-			policy_word(doc_get(vm, "policy"), policy, sizeof(policy)),
-			doc_text(vm, "sandbox"));
-	}
-	if (cli->output == OUTPUT_JSON)
-		doc_print(doc, stdout);
-	else
-		table_print(table, stdout, cli->colour);
-	table_free(table);
-	json_object_put(doc);
-	return STATUS_OK;
+	return list_show(cli, http_path("vms", NULL), headings, add_row, NULL);
 }
 
 static void line(const char *key, const char *value)
@@ -91,9 +77,11 @@ static void show_vsock(struct json_object *vm)
 
 	if (!strcmp(doc_text(vm, "vsock.kind"), "none"))
 		return line("vsock", "");
-	snprintf(text, sizeof(text), "%s:%s, CID %s, %sconnected", doc_text(vm, "vsock.kind"),
+	snprintf(text, sizeof(text), "%s:%s, CID %s%s", doc_text(vm, "vsock.kind"),
 		doc_text(vm, "vsock.path"), doc_text(vm, "vsock.cid"),
-		doc_bool(vm, "vsock.connected") ? "" : "not ");
+		!doc_get(vm, "vsock.connected")           ? ""
+			: doc_bool(vm, "vsock.connected") ? ", connected"
+							  : ", not connected");
 	line("vsock", text);
 	line("vsock socket", doc_text(vm, "vsock.socket"));
 	line("maps", doc_text(vm, "maps"));

@@ -9,8 +9,8 @@
 #include "cli/attach.h"
 #include "cli/http.h"
 #include "cli/json.h"
+#include "cli/list.h"
 #include "cli/nouns.h"
-#include "cli/table.h"
 #include "cli/vm_body.h"
 #include "cli/vsock_option.h"
 #include "common/addr.h"
@@ -33,12 +33,7 @@ struct mapping {
 	int listener;
 };
 
-static struct table *new_table(void)
-{
-	static const char *const headings[] = {"VM", ">PORT", "TO", "ERROR", NULL};
-
-	return table_new(headings);
-}
+static const char *const headings[] = {"VM", ">PORT", "TO", "ERROR", NULL};
 
 static void add_row(struct table *table, const char *vm, struct json_object *map)
 {
@@ -58,7 +53,7 @@ static void print_map(const struct cli *cli, const char *vm, struct json_object 
 		doc_print(map, stdout);
 		return;
 	}
-	table = new_table();
+	table = table_new(headings);
 	add_row(table, vm, map);
 	table_print(table, stdout, cli->colour);
 	table_free(table);
@@ -84,14 +79,18 @@ static int take_to(const struct cli *cli, struct mapping *m, const char *word)
 	return 0;
 }
 
-/* Whether the path lies beside the VM's own sockets: netctld reaches it by itself, for ever. */
-static bool is_beside(struct json_object *vm, const char *path)
+/* Whether the path lies in the VM's directory, beside the daemon's socket in use: netctld reaches it by
+ * itself, for ever. */
+static bool is_beside(const struct cli *cli, const char *vm, const char *path)
 {
-	const char *socket = doc_text(vm, "vsock.socket");
-	const char *slash = strrchr(socket, '/');
-	size_t len = slash ? (size_t)(slash - socket) + 1 : 0;
+	const char *slash = strrchr(cli->api_path, '/');
+	char below[PATH_MAX];
+	size_t len;
 
-	return len && !strncmp(path, socket, len) && !strchr(path + len, '/');
+	snprintf(below, sizeof(below), "%.*s/vms/%s/", (int)(slash ? slash - cli->api_path : 0),
+		cli->api_path, vm);
+	len = strlen(below);
+	return slash && !strncmp(path, below, len) && !strchr(path + len, '/');
 }
 
 /* Opens what HTTP cannot carry. */
@@ -102,7 +101,7 @@ static int open_handed(struct cli *cli, struct mapping *m)
 
 	if (status)
 		return status;
-	if (*m->path && !is_beside(vm, m->path)) {
+	if (*m->path && !is_beside(cli, m->vm, m->path)) {
 		m->directory = vsock_directory(cli, m->path);
 		status = m->directory < 0 ? -m->directory : 0;
 	}
@@ -235,24 +234,8 @@ static int vsock_unmap(struct cli *cli, const struct args *args)
 static int vsock_list(struct cli *cli, const struct args *args)
 {
 	const char *vm = args->words[0];
-	struct json_object *doc, *items;
-	struct table *table;
-	size_t n;
-	int status = http_call(cli, "GET", http_path("vms", vm, "maps", NULL), NULL, &doc);
 
-	if (status)
-		return status;
-	table = new_table();
-	items = doc_array(doc, "items", &n);
-	for (size_t i = 0; i < n; i++)
-		add_row(table, vm, json_object_array_get_idx(items, i));
-	if (cli->output == OUTPUT_JSON)
-		doc_print(doc, stdout);
-	else
-		table_print(table, stdout, cli->colour);
-	table_free(table);
-	json_object_put(doc);
-	return STATUS_OK;
+	return list_show(cli, http_path("vms", vm, "maps", NULL), headings, add_row, vm);
 }
 
 static const struct command commands[] = {

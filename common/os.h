@@ -42,7 +42,7 @@ int os_shm_create(const char *name, size_t size);
 
 /* A whole buffer of random bytes from the kernel; aborts the program where there is none. */
 void os_random(void *buf, size_t len);
-/* Overwrites memory in a way the compiler keeps. */
+/* Overwrites memory in a way the compiler keeps, and the registers that copied it. */
 void os_wipe(void *buf, size_t len);
 /* How many bytes the allocator holds for what malloc(3) gave: all of them may be written. */
 size_t os_alloc_size(void *memory);

@@ -4,6 +4,8 @@
 
 #include "common/os.h"
 
+#include "common/wipe_registers.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <mach-o/dyld.h>
@@ -165,6 +167,7 @@ void os_random(void *buf, size_t len)
 void os_wipe(void *buf, size_t len)
 {
 	memset_s(buf, len, 0, len);
+	wipe_registers();
 }
 
 size_t os_alloc_size(void *memory)

@@ -2,6 +2,8 @@
 /* Linux's side of os.h. */
 #include "common/os.h"
 
+#include "common/wipe_registers.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -131,6 +133,7 @@ void os_random(void *buf, size_t len)
 void os_wipe(void *buf, size_t len)
 {
 	explicit_bzero(buf, len);
+	wipe_registers();
 }
 
 size_t os_alloc_size(void *memory)

@@ -27,7 +27,7 @@
 struct dial {
 	bool tcp;
 	struct endpoint at;
-	struct place place; /* directory -1: path is ours */
+	struct place place; /* not known: path is ours */
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 	dial_done_fn *done;
 	void *arg;
@@ -116,8 +116,8 @@ static void try_tcp(struct dial *dial)
 
 static void try_unix(struct dial *dial)
 {
-	int fd = dial->place.directory >= 0 ? place_connect(&dial->place, dial->path)
-					    : unix_connect(dial->path, SOCK_STREAM, 0, true);
+	int fd = place_known(&dial->place) ? place_connect(&dial->place, dial->path)
+					   : unix_connect(dial->path, SOCK_STREAM, 0, true);
 
 	/* unix_connect() says -ETIMEDOUT of a full backlog. */
 	if ((fd == -EAGAIN || fd == -ETIMEDOUT) && clock_ms() < dial->deadline)

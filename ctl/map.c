@@ -115,7 +115,7 @@ struct json_object *map_json(const struct map *map)
 	json_object_object_del(doc, "handed");
 	if (map->error[0])
 		json_put_string(doc, "error", map->error);
-	else if (map->spec.handed && map->place.directory < 0)
+	else if (map->spec.handed && !place_known(&map->place))
 		json_put_string(
 			doc, "error", "its directory was handed over and is gone: map it again");
 	return doc;

@@ -6,8 +6,7 @@
  * map.c knows one map and its document; vm_map.c a VM's set of them, and connects.
  *
  * A unix path lies below RUNTIME/vms/NAME/, or its directory was handed over by attach.sock
- * (place.h). That directory is gone with this netctld: the map then stands with an error until it is
- * handed over again.
+ * (place.h), and whose it is is kept with the map.
  */
 #ifndef CTL_MAP_H
 #define CTL_MAP_H
@@ -35,7 +34,7 @@ struct map_spec {
 struct map {
 	TAILQ_ENTRY(map) next; /* by port */
 	struct map_spec spec;
-	struct place place; /* of a handed path; directory -1: gone */
+	struct place place; /* of a handed path */
 	int listener;       /* hybrid: where the VMM brings the guest's connections, or -1 */
 	char error[VSOCK_ERROR_LEN]; /* of the listener, or "" */
 	bool in_worker; /* scratch of an adoption: the worker had the listener already */

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/param.h>
 #include <sys/socket.h>
 #include <sys/ucred.h>
 #include <sys/un.h>
@@ -22,6 +23,25 @@ int place_peer_groups(int client, struct place *place)
 	for (short i = 0; i < cred.cr_ngroups; i++)
 		place->gids[place->n_gids++] = cred.cr_groups[i];
 	return 0;
+}
+
+int place_path(int directory, char *buf, size_t len)
+{
+	char path[MAXPATHLEN];
+
+	if (fcntl(directory, F_GETPATH, path) < 0)
+		return -errno;
+	if (strlen(path) >= len)
+		return -ENAMETOOLONG;
+	strcpy(buf, path);
+	return 0;
+}
+
+int place_step(int directory, const char *name)
+{
+	int fd = openat(directory, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
 }
 
 /* By the working directory, which nothing else of netctld uses: it has one thread. */

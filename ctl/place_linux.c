@@ -21,6 +21,26 @@ int place_peer_groups(int client, struct place *place)
 	return 0;
 }
 
+int place_path(int directory, char *buf, size_t len)
+{
+	char link[32];
+	ssize_t n;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", directory);
+	n = readlink(link, buf, len);
+	if (n < 0 || (size_t)n >= len)
+		return n < 0 ? -errno : -ENAMETOOLONG;
+	buf[n] = '\0';
+	return 0;
+}
+
+int place_step(int directory, const char *name)
+{
+	int fd = openat(directory, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
 /* What was looked at is what is connected to, whatever its name has come to mean. */
 static int connect_to(int file, int fd)
 {

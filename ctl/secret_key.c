@@ -19,6 +19,8 @@
 #define MATERIAL_MIN 32
 #define MATERIAL_MAX 4096
 #define SEALED_VERSION 1
+/* secretbox leaves the first 32 bytes of what it opened in its frame. */
+#define STACK_USED 4096
 
 struct secret_key {
 	uint8_t bytes[crypto_secretbox_KEYBYTES];
@@ -238,6 +240,7 @@ void secret_key_seal(const struct secret_key *key, const char *vm, const char *n
 	sealed[0] = SEALED_VERSION;
 	os_random(nonce, crypto_secretbox_NONCEBYTES);
 	crypto_secretbox_easy(nonce + crypto_secretbox_NONCEBYTES, value, len, nonce, own);
+	sodium_stackzero(STACK_USED);
 	os_wipe(own, sizeof(own));
 }
 
@@ -253,6 +256,7 @@ int secret_key_unseal(const struct secret_key *key, const char *vm, const char *
 	derive(key, vm, name, own);
 	status = crypto_secretbox_open_easy(value, nonce + crypto_secretbox_NONCEBYTES,
 		len - 1 - crypto_secretbox_NONCEBYTES, nonce, own);
+	sodium_stackzero(STACK_USED);
 	os_wipe(own, sizeof(own));
 	return status == 0 ? 0 : -EBADMSG;
 }

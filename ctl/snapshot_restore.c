@@ -350,6 +350,8 @@ static int store_parts(struct vm *vm, const struct plan *old, struct error *err)
 	TAILQ_FOREACH(map, &vm->maps, next) {
 		if (!status)
 			status = vm_map_store(vm, map, err);
+		if (!status && place_known(&map->place))
+			status = vm_place_store(vm, map->spec.port, &map->place, err);
 	}
 	return status;
 }

@@ -252,7 +252,10 @@ struct map *vm_map_prepare(
 int vm_map_store(struct vm *vm, const struct map *map, struct error *err);
 void vm_map_drop(struct map *map); /* frees, and closes what it holds */
 int vm_map_delete(struct vm *vm, struct map *map, struct completion *wait, struct error *err);
+/* With the places of handed paths. */
 int vm_maps_restore(struct vm *vm, struct error *err);
+/* Keeps whose rights a handed path of this port (0: the vsock's) is reached with. */
+int vm_place_store(struct vm *vm, uint32_t port, const struct place *place, struct error *err);
 void vm_maps_free(struct vm *vm);
 /* worker_client_events.vsock_dial; arg is the struct vm. */
 void vm_vsock_dial(void *arg, uint64_t question, bool vmm, uint32_t port);
@@ -290,7 +293,7 @@ void vm_worker_want(struct vm *vm);
 /* Counts in `wait` the start of a worker that is wanted and not there yet: until it is configured,
  * cannot be started, or VM_AWAIT_MS have passed. */
 void vm_worker_await(struct vm *vm, struct completion *wait);
-/* The same for a worker that is about to be replaced. */
+/* The same for a worker that is about to be replaced, or is being adopted. */
 void vm_worker_await_next(struct vm *vm, struct completion *wait);
 void vm_worker_awaited(struct vm *vm);
 /* The client of a worker that takes changes, or NULL. */

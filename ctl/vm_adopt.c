@@ -118,6 +118,7 @@ static void finish(struct vm *vm)
 	vm_vsock_adopted(vm);
 	vm->settled = true;
 	vm_forwards_bind(vm, true);
+	vm_worker_awaited(vm);
 }
 
 /* ---- vsock and TSI ---- */

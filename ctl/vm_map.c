@@ -112,6 +112,8 @@ static int existing(struct vm *vm, struct map *have, const struct map_spec *spec
 	if (!map_spec_equal(&have->spec, spec))
 		return error_set(err, 409, "port", "map %s/%u exists with other settings",
 			vm->config.name, spec->port);
+	if (handed && vm_place_store(vm, spec->port, handed, err) < 0)
+		return -1;
 	if (handed) {
 		place_drop(&have->place);
 		have->place = *handed;
@@ -149,6 +151,7 @@ struct map *vm_map_prepare(
 int vm_map_add(struct vm *vm, const struct map_spec *spec, struct place *handed, struct map **made,
 	bool *is_new, struct completion *wait, struct error *err)
 {
+	struct error ignored;
 	struct map *map;
 
 	*is_new = false;
@@ -161,7 +164,9 @@ int vm_map_add(struct vm *vm, const struct map_spec *spec, struct place *handed,
 	map = vm_map_prepare(vm, spec, NULL, err);
 	if (!map)
 		return -1;
-	if (vm_map_store(vm, map, err) < 0) {
+	if (vm_map_store(vm, map, err) < 0 ||
+		(handed && vm_place_store(vm, spec->port, handed, err) < 0)) {
+		store_map_delete(vm->vms->store, vm->config.name, spec->port, &ignored);
 		vm_vsock_map_close(vm, map, NULL);
 		vm_map_drop(map);
 		return -1;
@@ -208,9 +213,38 @@ static void restore(void *arg, const char *text)
 	json_object_put(doc);
 }
 
+/* ---- the places of handed paths ---- */
+
+int vm_place_store(struct vm *vm, uint32_t port, const struct place *place, struct error *err)
+{
+	struct json_object *doc;
+	int status;
+
+	if (vm->ephemeral || !place->path[0])
+		return 0;
+	doc = place_json(place);
+	status = store_place_set(vm->vms->store, vm->config.name, port, json_text(doc), err);
+	json_object_put(doc);
+	return status;
+}
+
+static void restore_place(void *arg, uint32_t port, const char *text)
+{
+	struct vm *vm = arg;
+	struct map *map = vm_map_find(vm, port);
+	struct place *place = port ? map ? &map->place : NULL : &vm->vsock.place;
+	struct json_object *doc = json_tokener_parse(text);
+
+	if (place && place_read(doc, place) < 0)
+		log_error(vm->config.name, "place.unreadable", "port=%u", port);
+	json_object_put(doc);
+}
+
 int vm_maps_restore(struct vm *vm, struct error *err)
 {
-	return store_maps(vm->vms->store, vm->config.name, restore, vm, err);
+	if (store_maps(vm->vms->store, vm->config.name, restore, vm, err) < 0)
+		return -1;
+	return store_places(vm->vms->store, vm->config.name, restore_place, vm, err);
 }
 
 /* ---- dials ---- */
@@ -250,7 +284,7 @@ static int to_vmm(const struct vm *vm, struct dial_to *to)
 	to->path = config->path;
 	if (!config->handed)
 		return 0;
-	if (vm->vsock.place.directory < 0)
+	if (!place_known(&vm->vsock.place))
 		return -ENOTCONN;
 	to->place = &vm->vsock.place;
 	to->path = strrchr(config->path, '/') + 1;
@@ -264,7 +298,7 @@ static int to_map(const struct map *map, struct dial_to *to)
 	to->path = map->spec.path;
 	if (!map->spec.handed)
 		return 0;
-	if (map->place.directory < 0)
+	if (!place_known(&map->place))
 		return -ENOENT;
 	to->place = &map->place;
 	to->path = strrchr(map->spec.path, '/') + 1;

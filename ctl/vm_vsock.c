@@ -135,8 +135,8 @@ static const char *lost(const struct vm *vm)
 
 	if (!vm->config.vsock.handed)
 		return "";
-	if (is_hybrid(vm) && (vsock->place.directory < 0 || vsock->env < 0))
-		return "the VMM's directory and sockets were handed over and are gone";
+	if (is_hybrid(vm) && (!place_known(&vsock->place) || vsock->env < 0))
+		return "its sockets were handed over and are gone";
 	return has_listener(vm) && vsock->vmm < 0 ? "its socket was handed over and is gone" : "";
 }
 
@@ -334,6 +334,8 @@ int vm_vsock_place(struct vm *vm, const char *path, int fd, int client, struct e
 		return error_set(err, status == -EACCES ? 403 : 400, "fd", "VM %s: %s",
 			vm->config.name,
 			status == -ENOTDIR ? "the fd is no directory" : errno_text(status));
+	if (vm_place_store(vm, 0, &place, err) < 0)
+		return -1;
 	place_drop(&vm->vsock.place);
 	vm->vsock.place = place;
 	mend(vm);
@@ -525,7 +527,8 @@ struct json_object *vm_vsock_json(const struct vm *vm)
 	json_object_object_add(doc, "cid", config->cid ? json_object_new_int64(config->cid) : NULL);
 	vm_vsock_socket(vm, path, sizeof(path));
 	json_put_string(doc, "socket", path[0] ? path : NULL);
-	json_put_bool(doc, "connected", vm->vsock.up);
+	json_object_object_add(
+		doc, "connected", is_hybrid(vm) ? NULL : json_object_new_boolean(vm->vsock.up));
 	if (vm->vsock.error[0])
 		json_put_string(doc, "error", vm->vsock.error);
 	return doc;

@@ -398,6 +398,9 @@ static bool read_stats(
 		.tcp_flows = msg->tcp_flows,
 		.udp_flows = msg->udp_flows,
 		.icmp_flows = msg->icmp_flows,
+		.vsock_conns = msg->vsock_conns,
+		.tsi_listeners = msg->tsi_listeners,
+		.tsi_proxies = msg->tsi_proxies,
 		.busy_pending = msg->busy_pending,
 		.busy_live = msg->busy_live,
 		.busy_queued = msg->busy_queued};

@@ -249,6 +249,9 @@ struct worker_stats {
 	uint32_t tcp_flows;
 	uint32_t udp_flows;
 	uint32_t icmp_flows;
+	uint32_t vsock_conns;
+	uint32_t tsi_listeners;
+	uint32_t tsi_proxies; /* datagram sockets */
 	/* what a snapshot of the VM would lose */
 	uint32_t busy_pending; /* handshakes and requests under way */
 	uint32_t busy_live;    /* connections */

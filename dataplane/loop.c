@@ -39,6 +39,7 @@ struct loop {
 	unsigned poll_evidence, poll_wanted; /* off while the former is less */
 	uint64_t now;
 	bool stale; /* the loop may have slept since `now` was read */
+	bool running;
 	bool stopped;
 };
 
@@ -51,7 +52,7 @@ static void woken(evutil_socket_t fd, short what, void *arg)
 
 uint64_t loop_now(struct loop *loop)
 {
-	if (loop->stale) {
+	if (loop->stale || !loop->running) {
 		loop->now = clock_ms();
 		loop->stale = false;
 	}
@@ -237,19 +238,25 @@ static int wait_for_events(struct loop *loop)
 
 int loop_run(struct loop *loop)
 {
+	int err = 0;
+
+	loop->running = true;
 	loop->stopped = false;
 	while (!loop->stopped) {
 		loop->stale = true;
 		loop->pass++;
-		if (wait_for_events(loop) < 0)
-			return -EIO;
+		if (wait_for_events(loop) < 0) {
+			err = -EIO;
+			break;
+		}
 		timer_wheel_run(loop->wheel, loop_now(loop));
 		run_tasks(loop);
 		for (struct loop_hook *hook = loop->hooks; hook; hook = hook->next)
 			hook->run(hook);
 		poll_decide(loop);
 	}
-	return 0;
+	loop->running = false;
+	return err;
 }
 
 void loop_stop(struct loop *loop)

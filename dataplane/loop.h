@@ -40,7 +40,8 @@ void loop_free(struct loop *loop);
 struct event_base *loop_base(struct loop *loop);
 struct timer_wheel *loop_wheel(struct loop *loop);
 
-/* Milliseconds, monotonic, as of this pass: cheap, and the same for all in a pass. */
+/* Milliseconds, monotonic, as of this pass: cheap, and the same for all in a pass. While the loop
+ * does not run it is the clock's. */
 uint64_t loop_now(struct loop *loop);
 
 /* So many bytes went through in this pass; from it the loop sees exchange from bulk. */

@@ -119,6 +119,9 @@ static void on_stats(void *arg, int code, const char *text, const struct worker_
 		add(scrape, part->vm, "flows.tcp", "", stats->tcp_flows);
 		add(scrape, part->vm, "flows.udp", "", stats->udp_flows);
 		add(scrape, part->vm, "flows.icmp", "", stats->icmp_flows);
+		add(scrape, part->vm, "flows.vsock", "", stats->vsock_conns);
+		add(scrape, part->vm, "flows.tsi_listeners", "", stats->tsi_listeners);
+		add(scrape, part->vm, "flows.tsi_proxies", "", stats->tsi_proxies);
 	}
 	finish(scrape);
 	free(part);

@@ -17,6 +17,7 @@
 #include "ctl/netctld.h"
 
 #include <json-c/json.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #define API_CONNECTIONS_MAX 256
@@ -34,6 +35,7 @@ struct api_request {
 	struct evkeyvalq *query;
 	char *parts[API_PARTS_MAX]; /* what {vm} and {id} or {name} of the path are, decoded */
 	struct json_object *body;   /* where the route wants one */
+	bool waited;                /* see waiting_adoption() */
 };
 
 /* Begins to serve; fd is a listening socket, taken in any case. NULL without memory. */

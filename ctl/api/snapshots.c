@@ -51,6 +51,8 @@ void api_vm_snapshots_post(struct api_request *request)
 	bool require_idle;
 	const char *name;
 
+	if (vm && waiting_adoption(request, vm, api_vm_snapshots_post))
+		return;
 	if (vm && read_create(request, &require_idle, &name, &err) < 0)
 		api_problem(request, &err);
 	else if (vm)
@@ -173,7 +175,7 @@ void api_vm_restore(struct api_request *request)
 	bool require_secrets;
 	struct error err;
 
-	if (!vm)
+	if (!vm || waiting_adoption(request, vm, api_vm_restore))
 		return;
 	record = read_restore(request, &require_secrets, &err);
 	if (!record) {

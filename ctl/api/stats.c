@@ -34,6 +34,9 @@ static struct json_object *stats_json(const char *vm, const struct worker_stats 
 	json_put_int(flows, "tcp", stats ? stats->tcp_flows : 0);
 	json_put_int(flows, "udp", stats ? stats->udp_flows : 0);
 	json_put_int(flows, "icmp", stats ? stats->icmp_flows : 0);
+	json_put_int(flows, "vsock", stats ? stats->vsock_conns : 0);
+	json_put_int(flows, "tsi_listeners", stats ? stats->tsi_listeners : 0);
+	json_put_int(flows, "tsi_proxies", stats ? stats->tsi_proxies : 0);
 	json_object_object_add(doc, "flows", flows);
 	return doc;
 }

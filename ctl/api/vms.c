@@ -74,9 +74,12 @@ void api_vm_get(struct api_request *request)
 void api_vm_reset(struct api_request *request)
 {
 	struct vm *vm = api_vm(request);
-	struct waiting *waiting = vm ? waiting_new(request) : NULL;
+	struct waiting *waiting;
 	struct error err;
 
+	if (!vm || waiting_adoption(request, vm, api_vm_reset))
+		return;
+	waiting = waiting_new(request);
 	if (waiting && vm_reset(vm, waiting_completion(waiting), &err) < 0)
 		waiting_problem(waiting, &err);
 	else if (waiting)

@@ -64,6 +64,42 @@ struct waiting *waiting_new(struct api_request *request)
 	return NULL;
 }
 
+struct adoption {
+	struct api_request *request;
+	void (*handler)(struct api_request *request);
+};
+
+static void on_adopted(void *arg, int code, const char *text)
+{
+	struct adoption adoption = *(struct adoption *)arg;
+
+	(void)code;
+	(void)text;
+	free(arg);
+	adoption.handler(adoption.request);
+}
+
+bool waiting_adoption(
+	struct api_request *request, struct vm *vm, void (*handler)(struct api_request *request))
+{
+	struct adoption *adoption;
+	struct completion *wait;
+
+	if (!vm->adopting || request->waited)
+		return false;
+	adoption = calloc(1, sizeof(*adoption));
+	wait = adoption ? completion_new(on_adopted, adoption) : NULL;
+	if (!wait) {
+		free(adoption);
+		return false;
+	}
+	*adoption = (struct adoption){request, handler};
+	request->waited = true;
+	vm_worker_await_next(vm, wait);
+	completion_close(wait);
+	return true;
+}
+
 struct completion *waiting_completion(struct waiting *waiting)
 {
 	return waiting->completion;

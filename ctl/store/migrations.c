@@ -63,6 +63,13 @@ static const char *const steps[] = {
 	" size INTEGER NOT NULL,"
 	" record TEXT NOT NULL"
 	") STRICT;",
+	/* 4 → 5 */
+	"CREATE TABLE places (" /* by port; 0 is the vsock's own */
+	" vm TEXT NOT NULL REFERENCES vms(name) ON DELETE CASCADE,"
+	" port INTEGER NOT NULL,"
+	" place TEXT NOT NULL,"
+	" PRIMARY KEY (vm, port)"
+	") STRICT, WITHOUT ROWID;",
 };
 
 #define N_STEPS ((int)(sizeof(steps) / sizeof(*steps)))

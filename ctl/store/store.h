@@ -67,11 +67,19 @@ int store_forwards(
 
 int store_map_insert(
 	struct store *store, const char *vm, uint32_t port, const char *spec, struct error *err);
+/* With its place. */
 int store_map_delete(struct store *store, const char *vm, uint32_t port, struct error *err);
 typedef void store_map_fn(void *arg, const char *spec);
 /* By port. */
 int store_maps(
 	struct store *store, const char *vm, store_map_fn *each, void *arg, struct error *err);
+
+/* Whose rights a handed path is reached with (place.h): a map's, or of port 0 the vsock's. */
+int store_place_set(
+	struct store *store, const char *vm, uint32_t port, const char *place, struct error *err);
+typedef void store_place_fn(void *arg, uint32_t port, const char *place);
+int store_places(
+	struct store *store, const char *vm, store_place_fn *each, void *arg, struct error *err);
 
 /* ---- env and secrets ---- */
 

@@ -13,6 +13,10 @@
 #include <errno.h>
 #include <unistd.h>
 
+/* For so long a guest may be without chains that it does not wait for. An interrupt costs it more
+ * than such a chain is worth. */
+#define IDLE_MS 4
+
 static void queue_turn(struct task *task)
 {
 	struct vhost_queue *q =
@@ -50,12 +54,19 @@ static void interrupt(const struct vhost_queue *q)
 		return;
 }
 
+static void idle_over(struct timer *timer)
+{
+	vhost_queue_flush(
+		(struct vhost_queue *)((char *)timer - offsetof(struct vhost_queue, idle)));
+}
+
 void vhost_queue_init(struct vhost_queue *q, struct vhost_user *owner, unsigned index)
 {
 	q->owner = owner;
 	q->index = index;
 	q->kick = q->call = -1;
 	q->turn.run = queue_turn;
+	q->idle.fire = idle_over;
 }
 
 static int start(struct vhost_queue *q)
@@ -146,6 +157,17 @@ void vhost_queue_reset(struct vhost_queue *q)
 
 void vhost_queue_flush(struct vhost_queue *q)
 {
+	timer_disarm(loop_wheel(q->owner->loop), &q->idle);
 	if (q->running && virtq_publish(&q->ring))
 		interrupt(q);
+}
+
+void vhost_queue_end_pass(struct vhost_queue *q)
+{
+	if (!q->running || !virtq_pushed(&q->ring))
+		return;
+	if (!virtq_may_wait(&q->ring))
+		vhost_queue_flush(q);
+	else if (!timer_armed(&q->idle))
+		timer_arm(loop_wheel(q->owner->loop), &q->idle, IDLE_MS);
 }

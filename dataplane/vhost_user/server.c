@@ -71,7 +71,7 @@ static void flush_hook(struct loop_hook *hook)
 	if (s->fd < 0)
 		return;
 	for (unsigned i = 0; i < s->device->queues; i++)
-		vhost_queue_flush(&s->queue[i]);
+		vhost_queue_end_pass(&s->queue[i]);
 	if (guest_memory_faulted(&s->memory))
 		vhost_user_fail(s, "guest memory was cut short");
 	if (s->changed && !s->failed && s->device->session)

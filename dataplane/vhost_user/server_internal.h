@@ -17,6 +17,7 @@ struct vhost_queue {
 	int kick, call;       /* owned, or -1 */
 	struct event *kicked; /* while the ring runs */
 	struct task turn;
+	struct timer idle; /* till what was pushed and may wait is shown */
 	bool running;
 	struct virtq ring;
 };
@@ -54,6 +55,8 @@ void vhost_queue_set_kick(struct vhost_queue *q, int fd); /* takes fd; -1: none 
 void vhost_queue_set_call(struct vhost_queue *q, int fd);
 /* Shows the guest what was pushed, and interrupts it where it wants that. */
 void vhost_queue_flush(struct vhost_queue *q);
+/* Likewise, unless it may wait; it does not wait long. */
+void vhost_queue_end_pass(struct vhost_queue *q);
 
 /* server.c: begins a session on fd, which it takes in any case; ends the one there is. */
 int vhost_user_begin(struct vhost_user *server, int fd);

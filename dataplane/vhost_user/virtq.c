@@ -10,6 +10,8 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "rings are read as the
 _Static_assert(sizeof(struct virtq_desc) == 16, "a descriptor is 16 bytes");
 _Static_assert(sizeof(struct virtq_used_elem) == 8, "a used element is 8 bytes");
 
+#define IDLE_PART 8 /* of the ring: so much of it the driver can do without for a while */
+
 /* Ring fields that the driver reads or writes meanwhile. */
 static uint16_t load(const uint16_t *p)
 {
@@ -218,7 +220,7 @@ void virtq_unpop(struct virtq *q, uint16_t n)
 
 /* ---- giving them back ---- */
 
-void virtq_push(struct virtq *q, uint16_t head, uint32_t len)
+static void give_back(struct virtq *q, uint16_t head, uint32_t len)
 {
 	struct virtq_used_elem *elem;
 
@@ -230,6 +232,30 @@ void virtq_push(struct virtq *q, uint16_t head, uint32_t len)
 	elem->len = len;
 }
 
+void virtq_push(struct virtq *q, uint16_t head, uint32_t len)
+{
+	give_back(q, head, len);
+	q->urgent = true;
+}
+
+void virtq_push_idly(struct virtq *q, uint16_t head)
+{
+	give_back(q, head, 0);
+}
+
+bool virtq_pushed(const struct virtq *q)
+{
+	return q->next_used != q->published;
+}
+
+bool virtq_may_wait(const struct virtq *q)
+{
+	uint16_t pushed = (uint16_t)(q->next_used - q->published);
+
+	/* Without indirect tables a chain may be much of the ring. */
+	return !q->urgent && q->indirect && pushed < q->config.size / IDLE_PART;
+}
+
 bool virtq_publish(struct virtq *q)
 {
 	uint16_t former = q->published;
@@ -238,6 +264,7 @@ bool virtq_publish(struct virtq *q)
 		return false;
 	store(&q->used->idx, q->next_used);
 	q->published = q->next_used;
+	q->urgent = false;
 	/* The index must be out before we look whether the driver sleeps. */
 	atomic_thread_fence(memory_order_seq_cst);
 	if (!q->event_idx)

@@ -90,6 +90,7 @@ struct virtq {
 	uint16_t next_avail; /* of the next chain to take */
 	uint16_t next_used;  /* of the next chain to give back */
 	uint16_t published;  /* used->idx as we wrote it last */
+	bool urgent;         /* the driver waits for some of what was pushed since */
 	uint32_t held;       /* chains taken and not given back */
 	uint64_t refused;    /* chains that broke the rules */
 
@@ -125,6 +126,12 @@ int virtq_pop(struct virtq *q, struct virtq_chain *chain);
 void virtq_unpop(struct virtq *q, uint16_t n);
 /* Gives a chain back, of which the device wrote the first len bytes of the `in` part. */
 void virtq_push(struct virtq *q, uint16_t head, uint32_t len);
+/* Likewise a chain that was only read, and whose return nobody in the guest waits for. */
+void virtq_push_idly(struct virtq *q, uint16_t head);
+/* Whether something was pushed and not yet published; and whether that may wait: none of it is
+ * urgent, nor is it a good part of the ring. */
+bool virtq_pushed(const struct virtq *q);
+bool virtq_may_wait(const struct virtq *q);
 /* Shows the driver what was pushed. True: it wants to be interrupted for it. */
 bool virtq_publish(struct virtq *q);
 /* Asks the driver not to kick (it may nevertheless). */

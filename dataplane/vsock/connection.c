@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #define SPILL_FIRST 4096u
-#define TELL_BYTES (64u << 10) /* taken by the host since the guest was told: news worth a packet */
+#define TELL_PART 4 /* of what the guest may send, taken since it was told: news worth a packet */
 
 static void count(struct vsock_conn *conn, enum counter id)
 {
@@ -30,6 +30,30 @@ static void disarm(struct vsock_conn *conn)
 }
 
 /* ---- what it leads to ---- */
+
+static void on_host_ready(evutil_socket_t fd, short what, void *arg);
+
+/*
+ * Watches the host's socket for EV_READ, EV_WRITE, both or 0, by edges; one that was missed comes at
+ * once. False without memory: then it is watched for nothing.
+ */
+static bool watch(struct vsock_conn *conn, short what)
+{
+	if (conn->watched == what)
+		return true;
+	if (conn->watched)
+		event_del(&conn->ready);
+	conn->watched = 0;
+	if (!what)
+		return true;
+	event_assign(&conn->ready, loop_base(vsock_mux_loop(conn->mux)), conn->host.fd,
+		(short)(what | EV_ET | EV_PERSIST), on_host_ready, conn);
+	event_priority_set(&conn->ready, LOOP_DATA);
+	if (event_add(&conn->ready, NULL) < 0)
+		return false;
+	conn->watched = (uint8_t)what;
+	return true;
+}
 
 static void drop_prefix(struct vsock_conn *conn)
 {
@@ -50,9 +74,8 @@ static void drop_spill(struct vsock_conn *conn)
 
 static void leave_host(struct vsock_conn *conn, bool orderly)
 {
-	if (conn->event_added)
-		event_del(&conn->ready);
-	conn->event_added = conn->readable = false;
+	watch(conn, 0);
+	conn->readable = false;
 	if (orderly)
 		host_side_close(&conn->host);
 	else
@@ -144,23 +167,22 @@ static bool check_ends(struct vsock_conn *conn)
 
 /* ---- guest to host ---- */
 
-/* What the guest believes free, if it counts as we do. */
-static uint32_t believed_room(const struct vsock_conn *conn)
+/* How much the guest may have on the way: of what we allow no more than its own buffer's size,
+ * which is what Linux caps it to. */
+static uint32_t guest_limit(const struct vsock_conn *conn)
 {
-	uint32_t used = conn->rx_cnt - conn->told_fwd_cnt;
-
-	return used < VSOCK_CREDIT ? VSOCK_CREDIT - used : 0;
+	return conn->peer_buf_alloc < VSOCK_CREDIT ? conn->peer_buf_alloc : VSOCK_CREDIT;
 }
 
 static void taken(struct vsock_conn *conn, uint32_t n)
 {
-	uint32_t news;
+	uint32_t news, limit = guest_limit(conn), believed_used = conn->rx_cnt - conn->told_fwd_cnt;
 
 	conn->fwd_cnt += n;
 	news = conn->fwd_cnt - conn->told_fwd_cnt;
-	if (conn->state != VSOCK_OPEN || !news || believed_room(conn) >= VSOCK_CREDIT / 2)
+	if (conn->state != VSOCK_OPEN || !news || believed_used <= limit / 2)
 		return;
-	if (news >= TELL_BYTES || !conn->spill_len) {
+	if (news >= limit / TELL_PART || !conn->spill_len) {
 		conn->owe_credit = true;
 		vsock_mux_want_turn(conn->mux, conn, true);
 	}
@@ -286,7 +308,9 @@ static void on_payload(
 		taken(conn, len);
 		return;
 	}
-	if ((uint32_t)n < len && !spill(conn, payload, pieces, (size_t)n, len - (uint32_t)n)) {
+	if ((uint32_t)n < len &&
+		(!spill(conn, payload, pieces, (size_t)n, len - (uint32_t)n) ||
+			!watch(conn, conn->watched | EV_WRITE))) {
 		vsock_conn_kill(conn);
 		return;
 	}
@@ -429,7 +453,9 @@ static enum vsock_turn send_data(struct vsock_conn *conn)
 	n = conn->prefix ? read_prefix(conn, iov, pieces) : read_host(conn, iov, pieces);
 	if (n == -EAGAIN || n == -EWOULDBLOCK) {
 		conn->readable = false;
-		return VSOCK_TURN_DONE;
+		n = watch(conn, conn->watched | EV_READ) ? 0 : -ENOMEM;
+		if (!n)
+			return VSOCK_TURN_DONE;
 	}
 	if (n < 0) {
 		if (n == -EFAULT)
@@ -471,11 +497,25 @@ enum vsock_turn vsock_conn_send(struct vsock_conn *conn)
 
 /* ---- events ---- */
 
+/*
+ * Each step of the far end is an edge: what it reads while nothing waits for room, what it writes
+ * while there is more than the guest takes. To be woken costs more than most else here, so an edge
+ * that is no news ends its watch, until somebody waits for the next one.
+ */
 static void on_host_ready(evutil_socket_t fd, short what, void *arg)
 {
 	struct vsock_conn *conn = arg;
+	short wanted = conn->watched;
 
 	(void)fd;
+	if (what & EV_READ && conn->readable)
+		wanted &= ~EV_READ;
+	if (what & EV_WRITE && !conn->spill_len)
+		wanted &= ~EV_WRITE;
+	if (!watch(conn, wanted)) {
+		vsock_conn_kill(conn);
+		return;
+	}
 	if (what & EV_READ) {
 		conn->readable = true;
 		if (has_data(conn))
@@ -624,13 +664,7 @@ static int take_host(struct vsock_conn *conn, const struct vsock_host *host)
 	}
 	if (host->fd < 0)
 		return 0;
-	event_assign(&conn->ready, loop_base(vsock_mux_loop(conn->mux)), host->fd,
-		EV_READ | EV_WRITE | EV_ET | EV_PERSIST, on_host_ready, conn);
-	event_priority_set(&conn->ready, LOOP_DATA);
-	if (event_add(&conn->ready, NULL) < 0)
-		return -ENOMEM;
-	conn->event_added = true;
-	return 0;
+	return watch(conn, EV_READ) ? 0 : -ENOMEM;
 }
 
 int vsock_conn_ask(struct vsock_conn *conn, const struct vsock_host *host,

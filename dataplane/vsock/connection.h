@@ -14,8 +14,10 @@
  *	               spilled, and fwd_cnt stands still until the host has it. So a spill is
  *	               never longer than the credit given.
  *
- * A CREDIT_UPDATE goes out when the guest believes less than half of the buffer free and the
- * host took 64 KiB, or all, since it was told; mostly other packets carry the news.
+ * A CREDIT_UPDATE goes out when the guest believes less than half of the buffer free and the host
+ * took a quarter of it, or all, since it was told; mostly other packets carry the news. Half of what
+ * counts is also half of the guest's own buffer: Linux has no more than that on the way, whatever
+ * we allow, and would wait for a word that never came.
  *
  * The states:
  *
@@ -92,7 +94,7 @@ struct vsock_conn {
 	struct vsock_mux *mux;
 	struct vsock_conn_events events;
 	struct host_side host; /* fd -1: none, or none any more */
-	struct event ready;    /* edge-triggered, both ways */
+	struct event ready;    /* of the host's socket, edge-triggered */
 	struct timer timer;    /* the state's deadline */
 	uint8_t *prefix;       /* to be sent first; NULL when done */
 	size_t prefix_len, prefix_at;
@@ -108,10 +110,10 @@ struct vsock_conn {
 	uint8_t guest_shut;                    /* VSOCK_SHUT_*: what the guest has said */
 	uint8_t shut_wanted, shut_sent;        /* what we have to say, and have said */
 	uint8_t queued;                        /* enum vsock_queue, the mux's */
+	uint8_t watched;                       /* EV_READ, EV_WRITE: what `ready` waits for */
 	uint16_t note;                         /* likewise: in the flow memory */
 	bool secret : 1;
-	bool linked : 1; /* its ports lead to it */
-	bool event_added : 1;
+	bool linked : 1;       /* its ports lead to it */
 	bool readable : 1;     /* the host socket may have more (or its end) */
 	bool host_shut : 1;    /* the guest's end was passed on */
 	bool host_deaf : 1;    /* nobody there takes bytes of the guest any more */

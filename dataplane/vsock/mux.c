@@ -649,8 +649,11 @@ struct vsock_mux *vsock_mux_new(
 	mux->counters = counters;
 	mux->events = *events;
 	mux->task.run = mux_task;
-	mux->next_port = VSOCK_HOST_PORT_FIRST;
 	os_random(&mux->key, sizeof(mux->key));
+	/* Not where a predecessor began, some of whose connections the guest may still have. */
+	os_random(&mux->next_port, sizeof(mux->next_port));
+	mux->next_port = VSOCK_HOST_PORT_FIRST +
+		mux->next_port % (UINT32_MAX - VSOCK_HOST_PORT_FIRST);
 	TAILQ_INIT(&mux->all);
 	TAILQ_INIT(&mux->control);
 	TAILQ_INIT(&mux->data);

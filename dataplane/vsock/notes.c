@@ -23,11 +23,14 @@ void vsock_notes_open(struct vsock_notes *n, struct flow_memory *memory, bool or
 	n->memory = memory;
 	/* Lowest slots on top. */
 	for (uint32_t slot = SLOTS; slot-- > 0;) {
-		if (flow_memory_pair(memory, slot, &pair) && orphans) {
+		bool set = flow_memory_pair(memory, slot, &pair);
+
+		if (set && orphans) {
 			n->orphans[n->n_orphans++] = (uint16_t)slot;
 			continue;
 		}
-		flow_memory_clear_pair(memory, slot);
+		if (set)
+			flow_memory_clear_pair(memory, slot);
 		n->free[n->n_free++] = (uint16_t)slot;
 	}
 }

@@ -23,7 +23,7 @@ enum { QUEUE_RX, QUEUE_TX, QUEUE_EVENT, QUEUES };
 /* A chain of the rx ring that was taken for data. */
 struct reserved {
 	uint16_t head;
-	uint8_t *header; /* in guest memory; NULL: in pieces, and rx_chain is this one */
+	uint8_t *header; /* in guest memory; NULL: in pieces, and rx_chain is this, the last one */
 	uint32_t room;   /* bytes of payload */
 };
 
@@ -229,8 +229,8 @@ static unsigned reserve_chain(
 			r->head = chain->head;
 			r->header = first->iov_len >= VSOCK_HLEN ? first->iov_base : NULL;
 			n = payload_pieces(chain, max, iov, room, &r->room);
-			/* One whose header is in pieces must be alone. */
-			if (v->n_reserved && (!r->header || n == room)) {
+			/* Its bytes may have more pieces than there is room for: next time. */
+			if (v->n_reserved && n == room) {
 				virtq_unpop(ring, 1);
 				return 0;
 			}
@@ -264,6 +264,7 @@ static int vhost_reserve(void *arg, size_t max, struct iovec iov[VSOCK_IOV_MAX])
 			break;
 		pieces += n;
 		max -= v->reserved[v->n_reserved - 1].room;
+		/* The last one's is in rx_chain. */
 		if (!v->reserved[v->n_reserved - 1].header)
 			break;
 	}
@@ -361,7 +362,16 @@ static enum vhost_turn rx_turn(struct vsock_vhost *v)
 
 /* ---- from the guest ---- */
 
-static void take_packet(struct vsock_vhost *v)
+/* Whether the guest may have the packet's chain back later. A successor of ours, who may be handed
+ * it again, knows none of its connections and answers by an RST; that it must not do to others. */
+static bool is_idle(const struct vsock_packet *packet)
+{
+	return packet->type == VSOCK_TYPE_STREAM &&
+		(packet->op == VSOCK_OP_RW || packet->op == VSOCK_OP_CREDIT_UPDATE);
+}
+
+/* Whether its chain may go back later. */
+static bool take_packet(struct vsock_vhost *v)
 {
 	const struct virtq_chain *chain = &v->tx_chain;
 	struct vsock_packet packet;
@@ -370,15 +380,16 @@ static void take_packet(struct vsock_vhost *v)
 
 	if (virtq_chain_read(chain, 0, header, sizeof(header)) < sizeof(header)) {
 		bad(v);
-		return;
+		return false;
 	}
 	vsock_packet_read(&packet, header);
 	if (packet.len > VSOCK_PAYLOAD_MAX || packet.len > chain->out_len - VSOCK_HLEN) {
 		vsock_mux_malformed(v->mux, &packet);
-		return;
+		return false;
 	}
 	n = virtq_chain_pieces(chain, false, VSOCK_HLEN, packet.len, v->pieces);
 	vsock_mux_input(v->mux, &packet, v->pieces, n);
+	return is_idle(&packet);
 }
 
 static enum vhost_turn tx_turn(struct vsock_vhost *v, struct virtq *ring)
@@ -386,6 +397,7 @@ static enum vhost_turn tx_turn(struct vsock_vhost *v, struct virtq *ring)
 	size_t bytes = 0;
 
 	for (int i = 0; i < TX_PACKETS && bytes < TX_BYTES; i++) {
+		bool idle;
 		int got;
 
 		if (!v->settled || !may_take(v)) {
@@ -402,9 +414,12 @@ static enum vhost_turn tx_turn(struct vsock_vhost *v, struct virtq *ring)
 		if (got < 0)
 			continue;
 		v->in_turn = true;
-		take_packet(v);
+		idle = take_packet(v);
 		v->in_turn = false;
-		virtq_push(ring, v->tx_chain.head, 0);
+		if (idle)
+			virtq_push_idly(ring, v->tx_chain.head);
+		else
+			virtq_push(ring, v->tx_chain.head, 0);
 		bytes += v->tx_chain.out_len;
 	}
 	return VHOST_AGAIN;

@@ -92,9 +92,12 @@ def wait_for(condition, seconds, what):
 class Guest:
     """What all have in common. This one has no data plane: it is the host itself."""
 
+    suite = "namespace"
     name = "loopback"
+    title = "none (loopback)"
     host = "127.0.0.1"
     program = None
+    directories = ()  # of the host that its programs see
 
     def __init__(self, peers):
         self.peers = peers
@@ -128,10 +131,22 @@ class Guest:
 
     def staged(self, argv):
         """A peer's argv, run where its program is."""
-        return [os.path.join(HERE, "stage"), self.peers or "/", *argv] if ROOT else argv
+        place = ":".join([self.peers or "/", *self.directories])
+        return [os.path.join(HERE, "stage"), place, *argv] if ROOT else argv
 
     def start(self):
         pass
+
+    def load_argv(self, metric, seconds, options, servers):
+        """The load tool's argv."""
+        if metric in ("connections", "requests"):
+            what = [options.concurrent, "close"] if metric == "connections" else [1, "keep"]
+            argv = ["bench_http", "load", self.host, servers["bench_http"].port, seconds, *what]
+        else:
+            argv = ["bench_stream", metric, self.host, servers["bench_stream"].port, seconds]
+            if metric.startswith("udp"):
+                argv += [options.udp_rate, options.udp_size]
+        return [*self.enter, *DIE_WITH_US, program.tool(argv[0]), *map(str, argv[1:])]
 
     def popen(self, argv, **options):
         self.log = tempfile.TemporaryFile()
@@ -196,7 +211,7 @@ def end_process(process, patience):
 class Netctl(Guest):
     """netctl run, with a netctld of our own. Each is as the other is: root or an ordinary user."""
 
-    name = "netctl"
+    name = title = "netctl"
     host = "10.0.2.2"
 
     def __init__(self, peers):
@@ -231,7 +246,7 @@ class Netctl(Guest):
 
 
 class Pasta(Guest):
-    name = "pasta"
+    name = title = "pasta"
     # Of a range for examples in documents, and not on any interface of the host, one hopes.
     host = "198.51.100.1"
     address = "198.51.100.2"
@@ -255,7 +270,7 @@ class Pasta(Guest):
 
 
 class Slirp(Guest):
-    name = "slirp4netns"
+    name = title = "slirp4netns"
     host = "10.0.2.2"
     program = "slirp4netns"
     exit_pipe = None

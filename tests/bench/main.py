@@ -14,11 +14,22 @@ import time
 
 import guests
 import policy
+import vsock
 from guests import DIE_WITH_US, Failure
 from netctltest.process import tool
 
-METRICS = ("send", "receive", "udp-send", "udp-receive", "connections", "requests")
-ALIASES = {"us": "netctl", "slirp": "slirp4netns", "none": "loopback"}
+# Of each suite the guests, ours and whom it is compared with, and what is measured.
+GUESTS = guests.ALL + vsock.ALL
+COMPARED = {"namespace": ("netctl", "pasta"), "vsock": ("netctl-vsock", "vhost-device-vsock")}
+METRICS = {
+    "namespace": ("send", "receive", "udp-send", "udp-receive", "connections", "requests"),
+    "vsock": ("vsock-send", "vsock-receive", "vsock-exchange", "vsock-idle"),
+}
+ALL_METRICS = sum(METRICS.values(), ())
+PROBE = {"namespace": "requests", "vsock": "vsock-exchange"}
+EACH = ("connections", "requests", "vsock-exchange")  # are counted, not bytes
+ALIASES = {"us": ["netctl"], "slirp": ["slirp4netns"], "none": ["loopback"],
+           "vsock": [g.name for g in vsock.ALL]}
 ENOUGH = 25  # seconds beyond what a measurement was to take
 
 
@@ -49,30 +60,20 @@ class Bench:
         self.servers = {}
 
     def __enter__(self):
-        for name in ("bench_http", "bench_stream"):
+        for name in ("bench_http", "bench_stream", "bench_vsock"):
             if not os.access(tool(name), os.X_OK):
                 raise Failure("no %s: build it first" % tool(name))
-            self.servers[name] = Server(name)
+            if name != "bench_vsock":  # its server is in the guest
+                self.servers[name] = Server(name)
         return self
 
     def __exit__(self, *_):
         for server in self.servers.values():
             server.stop()
 
-    def argv(self, metric, host, seconds):
-        o = self.options
-        if metric in ("connections", "requests"):
-            what = ([o.concurrent, "close"] if metric == "connections" else [1, "keep"])
-            argv = ["bench_http", "load", host, self.servers["bench_http"].port, seconds, *what]
-        else:
-            argv = ["bench_stream", metric, host, self.servers["bench_stream"].port, seconds]
-            if metric.startswith("udp"):
-                argv += [o.udp_rate, o.udp_size]
-        return [tool(argv[0]), *map(str, argv[1:])]
-
     def load(self, guest, metric, seconds):
         """Runs the load tool in a guest and returns what it counted."""
-        argv = [*guest.enter, *DIE_WITH_US, *self.argv(metric, guest.host, seconds)]
+        argv = guest.load_argv(metric, seconds, self.options, self.servers)
         try:
             done = subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL,
                                   timeout=seconds + ENOUGH)
@@ -86,23 +87,25 @@ class Bench:
     def wait_ready(self, guest):
         def ready():
             try:
-                return self.load(guest, "requests", 0.05)["done"] > 0
+                return self.load(guest, PROBE[guest.suite], 0.05)["done"] > 0
             except Failure:
                 return False
         guests.wait_for(ready, 15, "%s: its first request" % guest.name)
 
     def measure(self, guest, metric):
         """One sample: {"value", "busy", and what else there is to say}."""
+        if metric == "vsock-idle":
+            return {"value": guest.idle_bytes(self.options.idle)}
         before = guests.cpu_seconds(guest.workers)
         began = time.monotonic()
         counted = self.load(guest, metric, self.options.seconds)
         took = time.monotonic() - began
         cpu = guests.cpu_seconds(guest.workers) - before
         sample = {"cpu": cpu, "busy": cpu / took, "counted": counted}
-        if metric in ("connections", "requests"):
+        if metric in EACH:
             sample["value"] = counted["done"] / counted["seconds"]
             sample["cpu_each"] = cpu / max(counted["done"], 1)
-            if counted["failed"]:
+            if counted.get("failed"):
                 say("%s: %s: %d failed" % (guest.name, metric, counted["failed"]))
         elif metric.startswith("udp"):
             seconds = max(counted["seconds"], self.options.seconds)
@@ -114,13 +117,18 @@ class Bench:
             sample["cpu_per_gb"] = cpu / max(counted["bytes"] / 1e9, 1e-9)
         return sample
 
-    def round(self, guest, samples):
+    def metrics_of(self, guest, first=True):
+        """Memory does not drift as speed does: it is measured in the first round only."""
+        return [m for m in self.options.metrics
+                if m in METRICS[guest.suite] and (first or m != "vsock-idle")]
+
+    def round(self, guest, samples, first):
         """All metrics of one guest, which lives no longer. Returns whether all went well."""
         well = True
         try:
             guest.start()
             self.wait_ready(guest)
-            for metric in self.options.metrics:
+            for metric in self.metrics_of(guest, first):
                 try:
                     samples[metric].append(self.measure(guest, metric))
                 except Failure as failure:
@@ -167,8 +175,23 @@ def cell(samples, field, form, spread):
     return text
 
 
-def rows(options):
+def micro(value):
+    return "%.1f" % (value * 1e6)
+
+
+def rows(suite, options):
     """(title, metric, the field of its samples, how to write it)"""
+    if suite == "vsock":
+        return [
+            ("guest→host, Gb/s", "vsock-send", "value", gbps),
+            ("host→guest, Gb/s", "vsock-receive", "value", gbps),
+            ("round trips/s, %d B" % options.exchange_size, "vsock-exchange", "value", rate),
+            ("CPU s/GB, guest→host", "vsock-send", "cpu_per_gb", seconds),
+            ("CPU s/GB, host→guest", "vsock-receive", "cpu_per_gb", seconds),
+            ("CPU µs a round trip", "vsock-exchange", "cpu_each", micro),
+            ("memory, B a connection, {:,} idle".format(options.idle), "vsock-idle", "value",
+             rate),
+        ]
     offered = "%g Gb/s by %d B" % (options.udp_rate / 1e9, options.udp_size)
     return [
         ("TCP guest→host, Gb/s", "send", "value", gbps),
@@ -189,37 +212,35 @@ def print_table(head, lines):
         print("| " + " | ".join(line) + " |")
 
 
-def title_of(name):
-    return "none (loopback)" if name == "loopback" else name
-
-
-def print_results(options, samples):
-    names = list(samples)
-    compared = "netctl" in names and "pasta" in names
-    head = ["namespace guest, MTU " + guests.MTU, *map(title_of, names)]
+def print_results(suite, found, options, samples):
+    ours, theirs = COMPARED[suite]
+    compared = {ours, theirs} <= {g.name for g in found}
+    head = {"namespace": "namespace guest, MTU " + guests.MTU, "vsock": "vsock of a VM"}
     lines = []
-    for title, metric, field, form in rows(options):
+    for title, metric, field, form in rows(suite, options):
         if metric not in options.metrics:
             continue
         line = [title]
-        for name in names:
-            line.append("–" if field == "cpu_per_gb" and name == "loopback"
-                        else cell(samples[name][metric], field, form, options.spread))
+        for guest in found:
+            line.append("–" if field == "cpu_per_gb" and guest.name == "loopback"
+                        else cell(samples[guest.name][metric], field, form, options.spread))
         if compared:
-            ours, theirs = (median(samples[n][metric], field) for n in ("netctl", "pasta"))
-            line.append("%.2f×" % (ours / theirs) if ours is not None and theirs else "")
+            a, b = (median(samples[n][metric], field) for n in (ours, theirs))
+            line.append("%.2f×" % (a / b) if a is not None and b else "")
         lines.append(line)
-    print_table(head + ["netctl ÷ pasta"] * compared, lines)
+    print_table([head[suite], *(g.title for g in found)] +
+                ["netctl ÷ " + theirs] * compared, lines)
 
 
-def print_load(options, samples):
-    names = [n for n in samples if n != "loopback"]
+def print_load(found, options, samples):
+    measured = [g for g in found if g.name != "loopback"]
     print("\nHow much of one CPU the data plane's process took:\n")
     lines = []
     for metric in options.metrics:
-        busy = [median(samples[n][metric], "busy") for n in names]
-        lines.append([metric, *("failed" if b is None else "%.0f %%" % (b * 100) for b in busy)])
-    print_table(["", *names], lines)
+        busy = [median(samples[g.name].get(metric, []), "busy") for g in measured]
+        if any(b is not None for b in busy):
+            lines.append([metric, *("–" if b is None else "%.0f %%" % (b * 100) for b in busy)])
+    print_table(["", *(g.name for g in measured)], lines)
 
 
 def machine():
@@ -286,7 +307,7 @@ def profile(bench, guest, metric):
             ["perf", "report", "-i", data, "--stdio", "--no-children", "-F",
              "overhead,dso,symbol", "--percent-limit", "0.7", *root], capture_output=True,
             text=True, timeout=120, stdin=subprocess.DEVNULL)
-    figure = (rate(sample["value"]) + " a second" if metric in ("connections", "requests")
+    figure = (rate(sample["value"]) + " a second" if metric in EACH
               else gbps(sample["value"]) + " Gb/s")
     print("%s through %s: %s, its process busy for %.0f %%\n" % (
         metric, guest.name, figure, sample["busy"] * 100))
@@ -302,7 +323,8 @@ def profile(bench, guest, metric):
 
 def some_of(known):
     def parse(text):
-        chosen = [ALIASES.get(word, word) for word in text.split(",") if word]
+        words = [word for word in text.split(",") if word]
+        chosen = [name for word in words for name in ALIASES.get(word, [word])]
         for word in chosen:
             if word not in known:
                 raise argparse.ArgumentTypeError("%s: not one of %s" % (word, ", ".join(known)))
@@ -319,21 +341,25 @@ def bits(text):
 
 
 def parse_options():
-    names = [g.name for g in guests.ALL]
+    names = [g.name for g in GUESTS]
     parser = argparse.ArgumentParser(prog="tests/bench/run", add_help=False)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3)
     parser.add_argument("--only", type=some_of([*names, "policy"]), default=names)
-    parser.add_argument("--metrics", type=some_of(METRICS), default=list(METRICS))
+    parser.add_argument("--metrics", type=some_of(ALL_METRICS), default=list(ALL_METRICS))
     parser.add_argument("--peers")
     parser.add_argument("--udp-rate", type=bits, default=1e9)
     parser.add_argument("--udp-size", type=int, default=1400)
     parser.add_argument("--concurrent", type=int, default=16)
+    parser.add_argument("--exchange-size", type=int, default=64)
+    parser.add_argument("--idle", type=int, default=10000)
     parser.add_argument("--spread", action="store_true")
     parser.add_argument("--load", action="store_true")
     parser.add_argument("--json")
-    parser.add_argument("--profile", choices=METRICS)
+    parser.add_argument("--profile", choices=[m for m in ALL_METRICS if m != "vsock-idle"])
     options = parser.parse_args()
+    if options.profile:
+        options.metrics = [options.profile]
     if options.peers and not guests.ROOT:
         parser.error("--peers wants root, for pivot_root")
     if options.peers and not os.path.isdir(options.peers):
@@ -344,8 +370,8 @@ def parse_options():
 def present(options):
     """The guests that can be measured here."""
     found = []
-    for kind in guests.ALL:
-        if kind.name not in options.only:
+    for kind in GUESTS:
+        if kind.name not in options.only or not set(METRICS[kind.suite]) & set(options.metrics):
             continue
         guest = kind(options.peers)
         why = guest.missing()
@@ -369,14 +395,18 @@ def compare(bench, found):
     for number in range(options.rounds):
         for guest in found:
             say("round %d of %d: %s" % (number + 1, options.rounds, guest.name))
-            well = bench.round(guest, samples[guest.name]) and well
+            well = bench.round(guest, samples[guest.name], number == 0) and well
     here = machine()
     print("%s, %d CPUs, Linux %s %s; %s; medians of %d rounds of %g s.\n" % (
         here["cpu"], here["cpus"], here["kernel"], here["arch"],
         "; ".join(v for v in versions.values() if v), options.rounds, options.seconds))
-    print_results(options, samples)
+    suites = [s for s in METRICS if any(g.suite == s for g in found)]
+    for suite in suites:
+        print_results(suite, [g for g in found if g.suite == suite], options, samples)
+        if suite != suites[-1]:
+            print()
     if options.load:
-        print_load(options, samples)
+        print_load(found, options, samples)
     if options.json:
         with open(options.json, "w") as f:
             json.dump({"machine": here, "versions": versions, "options": vars(options),
@@ -397,6 +427,7 @@ def main():
             policy.measure(options)
             return 0
         found = present(options)
+        vsock.raise_file_limit()
         with Bench(options) as bench:
             if not options.profile:
                 return 0 if compare(bench, found) else 1

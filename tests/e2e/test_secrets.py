@@ -151,7 +151,8 @@ def test_no_core_of_a_successor_has_a_secret(holder):
     daemon, guest, values = holder
     read(guest, values)
     os.kill(daemon.worker_pid(guest.vm), 9)
-    wait_for(lambda: daemon.vm(guest.vm)["worker"]["restarts"] == 1, 5, "a new worker")
+    wait_for(lambda: (daemon.vm(guest.vm)["worker"] or {}).get("restarts") == 1, 5, "a new worker")
+    wait_for(lambda: daemon.vm(guest.vm)["vsock"]["connected"], 5, "the VMM is there again")
     daemon.kill()
     daemon.start()
     read(guest, values)
@@ -205,8 +206,7 @@ def test_no_answer_has_a_secret(holder):
     value = values[0].value.encode()
     for method, path, body in (("PUT", vm + "/secrets/no/name", value), ("PUT", vm + "/secrets/" + "n" * 300, value),
                                ("PUT", vm + "/secrets/big", value * 3000), ("POST", vm + "/secrets/x", value),
-                               ("PUT", "/v1/vms/nobody/secrets/x", value),
-                               ("PUT", vm + "/secrets/utf8", b"\xff\xfe" + value)):
+                               ("PUT", "/v1/vms/nobody/secrets/x", value)):
         answer = daemon.api(method, path, body)
         assert answer.status >= 400, path
         assert found_in(answer.body, values) == [], path

@@ -169,12 +169,20 @@ def test_hundred_at_once(guest, echo):
         sock.close()
 
 
-def test_ipv6(guest):
+def test_ipv6_loopback_is_the_hosts_loopback(guest):
+    """Which the policy judges as the gateway address."""
     server = EchoServer("::1", socket.AF_INET6)
     with guest.connect_tsi("::1", server.port) as sock:
         assert sock.getname() == ("::1", server.port)
         assert echoes(sock.stream)
     server.close()
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as server, guest.udp(tsi.AF_INET6) as sock:
+        server.bind(("::1", 0))
+        server.settimeout(5)
+        sock.sendto(b"six", "::1", server.getsockname()[1])
+        data, sender = server.recvfrom(100)
+        server.sendto(data * 2, sender)
+        assert sock.recv() == b"sixsix"
 
 
 def test_ipv4_in_an_ipv6_socket(guest, echo):
@@ -208,7 +216,7 @@ def test_half_close_by_the_server(vm, guest):
 
 
 def test_reset_by_the_server(vm, guest):
-    listener = xfer.Listener(vm.daemon.directory, "--count", 1, "--rst-rx", 1000)
+    listener = xfer.Listener(vm.daemon.directory, "--count", 1, "--no-fin", "--rst-rx", 1000)
     sock = guest.connect_tsi("127.0.0.1", listener.port)
     sock.stream.send(b"x" * 1000)
     with pytest.raises(ConnectionResetError):
@@ -450,8 +458,8 @@ def test_listener_is_bound_to_loopback(vm, guest, page):
         addr, _, port = vm.listeners()[0]["host"].rpartition(":")
         assert addr == "127.0.0.1"
         assert served(int(port))
-        for other in (loopback(4),):
-            connect_refused(other, int(port))
+        connect_refused(loopback(4), int(port))
+    wait_for(lambda: not vm.listeners(), 3, "the listener is gone")
     connect_refused("127.0.0.1", int(port))
 
 
@@ -649,7 +657,7 @@ def test_listen_in_a_loop(vm, guest):
         assert sock.listen_result(port=8080) == 0
         sock.release(620)
     wait_for(lambda: not vm.listeners(), 5, "no listener")
-    wait_for(lambda: [fds_of(pid) for pid in pids] == before, 5, "the fds are closed")
+    wait_for(lambda: all(fds_of(pid) <= n for pid, n in zip(pids, before)), 5, "the fds are closed")
 
 
 def test_listen_while_netctld_is_away(own_vm):
@@ -689,7 +697,7 @@ def test_worker_killed(own_vm, page):
     for _ in range(3):
         old = daemon.worker_pid(own_vm.name)
         os.kill(old, 9)
-        wait_for(lambda: daemon.vm(own_vm.name).get("worker", {}).get("pid", old) != old, 5, "a new worker")
+        wait_for(lambda: daemon.worker_pid(own_vm.name) != old, 5, "a new worker")
         wait_for(lambda: try_served(port), 3, "the page is served")
         assert own_vm.listeners() == before
         with guest.connect_tsi("127.0.0.1", 8080) as sock:
@@ -719,16 +727,6 @@ def test_connected(guest, udp_echo):
             sock.send(b"d" * size)
             assert len(sock.recv()) == size
         assert sock.getname() == ("127.0.0.1", udp_echo.port)
-
-
-def test_ipv6_datagram(guest):
-    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as server, guest.udp(tsi.AF_INET6) as sock:
-        server.bind(("::1", 0))
-        server.settimeout(5)
-        sock.sendto(b"six", "::1", server.getsockname()[1])
-        data, sender = server.recvfrom(100)
-        server.sendto(data * 2, sender)
-        assert sock.recv() == b"sixsix"
 
 
 def test_one_host_port_for_all_destinations(guest):
@@ -905,15 +903,15 @@ def test_slow_destination_delays_nobody(vm, guest, echo, udp_echo):
 
 @pytest.fixture
 def far():
-    """A netctld whose network has a route to nobody, one that answers "unreachable", and no default."""
+    """A VM whose host has an IPv6 address, a route that is "unreachable", and no default route."""
     holder = Daemon()
     namespace = Namespace("far", holder.directory)
-    namespace.sh("ip link add d0 type dummy && ip addr add 198.51.100.1/24 dev d0 && ip link set d0 up &&"
-                 " ip route add unreachable 203.0.113.0/24")
+    namespace.sh("ip route add unreachable 203.0.113.0/24; ip addr add 2001:db8::1/128 dev lo nodad")
     daemon = Daemon(holder.directory + "/d", prefix=namespace.nsenter)
     try:
         daemon.start()
         vm = TsiVM(daemon)
+        vm.namespace = namespace
         yield vm
         vm.close()
     finally:
@@ -927,8 +925,22 @@ def test_unreachable(far):
         fails_with(errno.EHOSTUNREACH, sock.connect, "203.0.113.1", 80)
     with far.guest.tcp() as sock:
         fails_with(errno.ENETUNREACH, sock.connect, "192.0.2.1", 80)
-    with far.guest.tcp() as sock:
-        assert 9 < fails_with(errno.ETIMEDOUT, sock.connect, "198.51.100.2", 80) < 13 * SLOW
+
+
+def test_ipv6(far):
+    far.namespace.popen(["socat", "TCP6-LISTEN:7,fork,reuseaddr", "EXEC:cat"])
+    far.namespace.popen(["socat", "UDP6-RECVFROM:7,fork", "EXEC:cat"])
+    wait_for(lambda: far.namespace.run("ss -Hltun sport = :7")[1].count(":7") == 2, 5, "echo servers")
+    with far.guest.connect_tsi("2001:db8::1", 7) as sock:
+        assert sock.getname() == ("2001:db8::1", 7)
+        assert echoes(sock.stream)
+    with far.guest.udp(tsi.AF_INET6) as sock:
+        sock.sendto(b"six", "2001:db8::1", 7)
+        assert sock.recv() == b"six"
+    with far.guest.udp(tsi.AF_INET6) as sock:
+        sock.connect("2001:db8::1", 7)
+        sock.send(b"connected")
+        assert sock.recv() == b"connected"
 
 
 # --- a guest that does not read --------------------------------------------------------------------
@@ -939,7 +951,7 @@ def test_hundred_thousand_requests_unread(own_vm):
     daemon, path = own_vm.daemon, own_vm.guest.path
     wait_for(lambda: not daemon.vm(own_vm.name)["vsock"]["connected"], 5, "the VMM has gone")
     link = vsock.Link(path, timeout=60)
-    count = 20000 if SANITIZED else 100000
+    count = 100000
     worker = daemon.worker_pid(own_vm.name)
     before = rss(worker)
 

@@ -51,7 +51,8 @@ class Service:
             self.listener = xfer.Listener(guest.daemon.directory, *options)
             guest.map_tcp(self.port, self.listener.port)
         else:
-            path = os.path.join(guest.daemon.directory, "s%d" % self.port)
+            # Below the VM's own directory netctld finds it by itself, also when it has been started again.
+            path = os.path.join(guest.daemon.runtime, "vms", guest.vm, "s%d" % self.port)
             self.listener = xfer.Listener(guest.daemon.directory, *options, addr="unix", port=path)
             guest.map_unix(self.port, path)
         self.results = self.listener.results
@@ -208,14 +209,19 @@ def at_once(guest, run):
     return most[0]
 
 
+def patience(guest):
+    """ms in which a thousand connections come about."""
+    return (6000 if guest.name == "vhost" else 2500) * SLOW
+
+
 def test_thousand_from_the_guest(guest):
-    assert at_once(guest, lambda: out(guest, ["--send", 1000, "--delay", 6000], ["--send", 2000, "--answer"],
+    assert at_once(guest, lambda: out(guest, ["--send", 1000, "--delay", patience(guest)], ["--send", 2000, "--answer"],
                                       count=MANY)) >= MANY
     all_gone(guest)
 
 
 def test_thousand_to_the_guest(guest):
-    assert at_once(guest, lambda: into(guest, ["--send", 1000, "--delay", 6000], ["--send", 2000, "--answer"],
+    assert at_once(guest, lambda: into(guest, ["--send", 1000, "--delay", patience(guest)], ["--send", 2000, "--answer"],
                                        count=MANY)) >= MANY
     all_gone(guest)
 
@@ -231,7 +237,7 @@ def test_unmapped_is_refused(guest):
     assert guest.refused(port)
     path = os.path.join(guest.daemon.directory, "m%d" % port)
     listener = xfer.Listener(guest.daemon.directory, "--count", 0, "--echo", addr="unix", port=path)
-    guest.map_unix(port, path)
+    guest.map_unix(port, path)  # where only the caller of netctl may have access
     items = guest.daemon.netctl("vsock", "list", guest.vm)["items"]
     assert [i["to"] for i in items if i["port"] == port] == [{"unix": path}]
     assert guest.connect(port, "--send", 1000)[0]["rx"] == 1000
@@ -427,11 +433,11 @@ def test_reset_by_the_guest(guest):
 # --- deaths --------------------------------------------------------------------------------------
 
 def test_worker_killed(guest, echo):
-    """Old connections are reset at both ends, new ones work; the VMM has seen nothing."""
+    """Old connections are reset at both ends, new ones work; QEMU has seen nothing, others connect again."""
     daemon = guest.daemon
     unread = Service(guest, "--count", 1, tcp=True)
     upload = guest.start(unread.port, "--send", 2000 * MiB, "--tx-rate", 20 * MiB)
-    waits = Service(guest, "--count", 1, "--no-fin", "--delay", 60000, tcp=True)
+    waits = Service(guest, "--count", 1, "--no-fin", tcp=True)
     waiting = guest.start(waits.port, "--no-fin")
     forward = guest.forward("tcp:0:vsock:%d" % echo)
     client = xfer.start(daemon.directory, "127.0.0.1", forward, "--send", 2000 * MiB, "--tx-rate", 20 * MiB)
@@ -457,8 +463,6 @@ def test_worker_killed(guest, echo):
     if guest.name == "vhost":
         assert guest.machine.qemu.running()
         assert guest.machine.sh("cat /tmp/mark") == "was here\n"
-    if guest.name == "stream":
-        assert guest.peer.connections == 1, "the VMM had to connect again"
     all_gone(guest)
 
 
@@ -475,10 +479,15 @@ def test_worker_killed_again_and_again(guest, echo):
         for client in clients:
             client.wait(20)
             assert xfer.parse(client.log())[0]["end"] == "reset", client.log()
-        wait_for(lambda: daemon.vm(guest.vm).get("worker", {}).get("pid", old) != old, 5, "a new worker")
+        wait_for(lambda: daemon.worker_pid(guest.vm) != old, 5, "a new worker")
         with socket.create_connection(("127.0.0.1", forward), 5) as sock:
             assert echoes(sock, DATA)
     assert guest.connect(ENV, "--idle", 10)[0]["end"] == "eof"
+
+
+def maps_of(guest):
+    """Without what a handed directory's loss says: those have to be handed over again."""
+    return [(m["port"], m["to"]) for m in guest.daemon.netctl("vsock", "list", guest.vm)["items"]]
 
 
 def test_netctld_killed(guest, echo):
@@ -490,20 +499,24 @@ def test_netctld_killed(guest, echo):
     forward = guest.forward("tcp:0:vsock:%d" % echo)
     client = xfer.start(daemon.directory, "127.0.0.1", forward, "--send", 30 * MiB, "--tx-rate", 10 * MiB)
     wait_for(lambda: vsock_connections(guest) >= 2, 10, "the connections stand")
-    maps = daemon.netctl("vsock", "list", guest.vm)["items"]
+    maps = maps_of(guest)
+    daemon.ask("PUT", "/v1/vms/%s/env" % guest.vm, {"STILL": "here"})
     daemon.kill()
-    with socket.create_connection(("127.0.0.1", forward), 5) as sock:
-        assert echoes(sock, DATA)
+    if guest.name != "hybrid":  # where netctld is asked for the connection to the VMM
+        with socket.create_connection(("127.0.0.1", forward), 5) as sock:
+            assert echoes(sock, DATA)
     daemon.start()
     assert daemon.worker_pid(guest.vm) == worker, "the worker was not adopted again"
+    if guest.name == "hybrid":
+        guest.hand_over()
     assert client.wait(60) == 0, client.log()
     xfer.both_same(transfer.results(60), service.results())
-    assert daemon.netctl("vsock", "list", guest.vm)["items"] == maps
-    assert daemon.vm(guest.vm)["vsock"]["connected"] is True
+    assert maps_of(guest) == maps
+    assert daemon.vm(guest.vm)["vsock"]["connected"] is (None if guest.name == "hybrid" else True)
     with socket.create_connection(("127.0.0.1", forward), 5) as sock:
         assert echoes(sock, DATA)
     xfer.both_same(*out(guest, ["--send", MiB], ["--send", MiB]))
-    assert json.loads(guest.read(ENV))["secrets"] == {"token": "open sesame"}
+    assert json.loads(guest.read(ENV))["env"] == {"STILL": "here"}
     daemon.netctl("forward", "delete", guest.vm, "tcp:127.0.0.1:%d" % forward)
 
 
@@ -511,7 +524,7 @@ def test_vmm_comes_again(guest, echo):
     """A disconnect resets the vsock; forwards and maps stay."""
     if guest.name != "stream":
         pytest.skip("QEMU cannot, a hybrid VMM has no connection")
-    service = Service(guest, "--count", 1, "--no-fin", "--delay", 60000, tcp=True)
+    service = Service(guest, "--count", 1, "--no-fin", tcp=True)
     waiting = guest.start(service.port, "--no-fin")
     wait_for(lambda: vsock_connections(guest) >= 1, 10, "the connection stands")
     forward = guest.forward("tcp:0:vsock:%d" % echo)

@@ -53,7 +53,9 @@ class Hostile:
         self.port += 1
         self.link.send(self.packet(REQUEST, **fields))
         answer = self.link.recv_op(RESPONSE, RST)
-        assert answer.op == RESPONSE and answer.dst_port == self.port
+        while answer.dst_port != self.port:  # to what was sent before
+            answer = self.link.recv_op(RESPONSE, RST)
+        assert answer.op == RESPONSE
         return answer
 
     def gets_rst(self, *packets, port=None):
@@ -92,8 +94,10 @@ def shared_hostile(shared_daemon):
 def it(shared_hostile):
     shared_hostile.connect()
     yield shared_hostile
-    assert shared_hostile.works()
-    shared_hostile.link.close()
+    try:
+        assert shared_hostile.works()
+    finally:
+        shared_hostile.link.close()
 
 
 def counted(it, name, packets, times=1):

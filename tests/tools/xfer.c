@@ -74,6 +74,7 @@ struct tally {
 	uint64_t seed;  /* of the stream, from its first word */
 	uint64_t word;  /* the bytes since the last whole word */
 	int64_t bad_at; /* offset of the first wrong word, or -1 */
+	bool ours;      /* sent by us: counted and hashed only */
 };
 
 struct conn {
@@ -140,30 +141,44 @@ static void tally_init(struct tally *t)
 	*t = (struct tally){.hash = 0xcbf29ce484222325ULL, .bad_at = -1};
 }
 
-static void tally_word(struct tally *t, uint64_t i, uint64_t word)
+/* Whole words. Its own bytes a sender need not compare. */
+static void tally_words(struct tally *t, const uint8_t *data, size_t words)
 {
-	t->hash = (t->hash ^ word) * 0x100000001b3ULL;
-	t->hash ^= t->hash >> 29;
-	if (i == 0)
-		t->seed = word & 0xffffffffffffULL;
-	if (t->bad_at < 0 && word != stream_word(t->seed, i))
-		t->bad_at = (int64_t)(i * 8);
+	uint64_t hash = t->hash, i = t->bytes / 8;
+
+	if (i == 0 && words)
+		t->seed = load64le(data) & 0xffffffffffffULL;
+	for (size_t n = 0; n < words; n++, i++, data += 8) {
+		uint64_t word = load64le(data);
+
+		hash = (hash ^ word) * 0x100000001b3ULL;
+		hash ^= hash >> 29;
+		if (!t->ours && t->bad_at < 0 && word != stream_word(t->seed, i))
+			t->bad_at = (int64_t)(i * 8);
+	}
+	t->hash = hash;
 }
 
 static void tally_add(struct tally *t, const uint8_t *data, size_t len)
 {
 	while (len > 0) {
 		unsigned have = t->bytes % 8;
+		uint8_t whole[8];
 
 		if (have == 0 && len >= 8) {
-			tally_word(t, t->bytes / 8, load64le(data));
-			t->bytes += 8, data += 8, len -= 8;
+			tally_words(t, data, len / 8);
+			t->bytes += len & ~(size_t)7;
+			data += len & ~(size_t)7;
+			len %= 8;
 			continue;
 		}
 		t->word = have == 0 ? *data : t->word | (uint64_t)*data << (8 * have);
-		t->bytes++, data++, len--;
-		if (have == 7)
-			tally_word(t, t->bytes / 8 - 1, t->word);
+		data++, len--;
+		if (have == 7) {
+			store64le(whole, t->word);
+			tally_words(t, whole, 1);
+		}
+		t->bytes++;
 	}
 }
 
@@ -427,6 +442,7 @@ static struct conn *conn_new(const struct options *opt, unsigned n)
 	c->fd = -1;
 	c->began = now_ms();
 	tally_init(&c->tx);
+	c->tx.ours = true;
 	tally_init(&c->rx);
 	pthread_mutex_init(&c->lock, NULL);
 	pthread_cond_init(&c->rx_ended, NULL);

@@ -266,15 +266,44 @@ START_TEST(a_timer_armed_after_a_long_sleep_is_not_early)
 }
 END_TEST
 
+static void wait_until(uint64_t ms)
+{
+	while (clock_ms() < ms)
+		;
+}
+
+static void check_time_stands(struct task *task)
+{
+	uint64_t first = loop_now(loop);
+
+	(void)task;
+	wait_until(clock_ms() + 3);
+	ck_assert_uint_eq(loop_now(loop), first);
+	note('t');
+}
+
 START_TEST(the_time_is_the_same_for_a_whole_pass)
 {
-	uint64_t first = loop_now(loop), end = clock_ms() + 3;
+	struct task task = {.run = check_time_stands};
+	uint64_t first = loop_now(loop);
 
-	while (clock_ms() < end)
-		;
-	ck_assert_uint_eq(loop_now(loop), first);
+	loop_defer(loop, &task);
 	run_for(2);
+	ck_assert_str_eq(trace, "t");
 	ck_assert_uint_gt(loop_now(loop), first);
+}
+END_TEST
+
+/* Else a timer that is armed before the loop runs is early by as long as that took. */
+START_TEST(the_time_goes_on_while_the_loop_does_not_run)
+{
+	for (int i = 0; i < 2; i++) {
+		uint64_t then = clock_ms() + 3;
+
+		wait_until(then);
+		ck_assert_uint_ge(loop_now(loop), then);
+		run_for(1);
+	}
 }
 END_TEST
 
@@ -309,6 +338,7 @@ int main(void)
 	tcase_add_test(t, sleeps_until_the_next_timer_and_not_longer);
 	tcase_add_test(t, a_timer_armed_after_a_long_sleep_is_not_early);
 	tcase_add_test(t, the_time_is_the_same_for_a_whole_pass);
+	tcase_add_test(t, the_time_goes_on_while_the_loop_does_not_run);
 	tcase_add_test(t, hooks_run_latest_first_and_can_go);
 	suite_add_tcase(s, t);
 	return run_suite(s);

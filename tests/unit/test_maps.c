@@ -288,6 +288,7 @@ static struct place place_of(uid_t uid, gid_t gid)
 	place_init(&place);
 	place.directory = os_open_directory(rig.dir);
 	ck_assert_int_ge(place.directory, 0);
+	strcpy(place.path, rig.dir);
 	place.uid = uid;
 	place.gids[0] = gid;
 	place.n_gids = 1;
@@ -346,7 +347,7 @@ START_TEST(what_is_handed_must_be_a_directory)
 }
 END_TEST
 
-START_TEST(handed_map_is_dialled_and_stands_with_an_error_after_a_restart)
+START_TEST(handed_map_is_dialled_and_found_again)
 {
 	struct place place = place_of(getuid(), getgid());
 	struct json_object *doc;
@@ -360,10 +361,15 @@ START_TEST(handed_map_is_dialled_and_stands_with_an_error_after_a_restart)
 	ck_assert_int_eq(add(text, &place, &is_new), 0);
 	ck_assert_int_eq(dial(false, 5000), 0);
 	ck_assert(vm_rig_joined(rig.answer_fd, service));
-	/* A netctld that reads the store anew has no directory. */
+	/* A netctld that reads the store anew has no open directory, but the same rights. */
 	vm_maps_free(vm);
 	ck_assert_int_eq(vm_maps_restore(vm, &err), 0);
 	ck_assert_uint_eq(vm->n_maps, 1);
+	ck_assert_int_eq(vm_map_find(vm, 5000)->place.directory, -1);
+	ck_assert_int_eq(dial(false, 5000), 0);
+	ck_assert(vm_rig_joined(rig.answer_fd, service));
+	/* Without them it stands with an error, and can be mapped again. */
+	place_init(&vm_map_find(vm, 5000)->place);
 	doc = map_json(vm_map_find(vm, 5000));
 	ck_assert(json_object_object_get_ex(doc, "error", NULL));
 	json_object_put(doc);
@@ -372,6 +378,36 @@ START_TEST(handed_map_is_dialled_and_stands_with_an_error_after_a_restart)
 	ck_assert_int_eq(add(text, &place, &is_new), 0);
 	ck_assert(!is_new);
 	ck_assert_int_eq(dial(false, 5000), 0);
+	close(service);
+}
+END_TEST
+
+/* By its path a directory is found with its owner's rights at each step, and by no link. */
+START_TEST(path_of_a_place_is_walked_with_its_owners_rights)
+{
+	struct place place = place_of(getuid(), getgid());
+	char path[128], link[128];
+	int service;
+
+	close(place.directory);
+	place.directory = -1;
+	snprintf(path, sizeof(path), "%s/d", rig.dir);
+	ck_assert_int_eq(mkdir(path, 0777), 0);
+	chmod(path, 0777);
+	snprintf(link, sizeof(link), "%s/l", rig.dir);
+	ck_assert_int_eq(symlink(path, link), 0);
+	snprintf(place.path, sizeof(place.path), "%s", path);
+	snprintf(path, sizeof(path), "%s/d/s.sock", rig.dir);
+	service = unix_listen(path, SOCK_STREAM, 0777);
+	chmod(path, 0777);
+	ck_assert_int_ge(place_connect(&place, "s.sock"), 0);
+	place.uid = 54321; /* rig.dir is 0700 */
+	place.gids[0] = 54321;
+	ck_assert_int_eq(place_connect(&place, "s.sock"), -EACCES);
+	chmod(rig.dir, 0711);
+	ck_assert_int_ge(place_connect(&place, "s.sock"), 0);
+	snprintf(place.path, sizeof(place.path), "%s", link);
+	ck_assert_int_lt(place_connect(&place, "s.sock"), 0);
 	close(service);
 }
 END_TEST
@@ -397,7 +433,8 @@ int main(void)
 	tcase_add_test(tc, dial_under_way_outlives_its_map_but_not_its_vm);
 	tcase_add_test(tc, handed_directory_is_connected_in_with_its_owners_rights);
 	tcase_add_test(tc, what_is_handed_must_be_a_directory);
-	tcase_add_test(tc, handed_map_is_dialled_and_stands_with_an_error_after_a_restart);
+	tcase_add_test(tc, handed_map_is_dialled_and_found_again);
+	tcase_add_test(tc, path_of_a_place_is_walked_with_its_owners_rights);
 	suite_add_tcase(suite, tc);
 	return run_suite(suite);
 }

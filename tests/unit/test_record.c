@@ -253,7 +253,7 @@ END_TEST
 START_TEST(changed_contents_are_named_as_damage)
 {
 	make();
-	memcpy(strstr(file, "nightly"), "weekly-", 7);
+	*strstr(file, "nightly") = 'm';
 	expect_refused("damaged");
 }
 END_TEST

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* A whole worker in its sandbox, with the test as netctld: what leads between host and guest. */
+#include "dataplane/attach.h"
 #include "tests/unit/worker_rig.h"
 
 #include <netinet/in.h>
@@ -450,6 +451,32 @@ START_TEST(an_attached_socket_is_answered_when_the_guest_has)
 }
 END_TEST
 
+START_TEST(so_many_may_be_under_way)
+{
+	Netdp__Target target = target_vsock(52);
+	unsigned before = worker.answers;
+	int far_ends[ATTACH_MAX], fds[2];
+	uint32_t port = 0;
+
+	for (unsigned i = 0; i < ATTACH_MAX; i++) {
+		ck_assert_int_eq(os_socketpair(AF_UNIX, SOCK_STREAM, false, fds), 0);
+		attach_later(&target, NULL, 0, fds[0]);
+		far_ends[i] = fds[1];
+		port = guest_expect(VSOCK_OP_REQUEST, 52).src_port;
+	}
+	ck_assert_int_eq(attach(&target, NULL, 0), -EAGAIN);
+	guest_send(VSOCK_OP_RST, 52, port, 0);
+	RIG_UNTIL(worker.answers == before + 2);
+	ck_assert_int_eq(os_socketpair(AF_UNIX, SOCK_STREAM, false, fds), 0);
+	attach_later(&target, NULL, 0, fds[0]);
+	guest_expect(VSOCK_OP_REQUEST, 52);
+	close(fds[1]);
+	for (unsigned i = 0; i < ATTACH_MAX; i++)
+		close(far_ends[i]);
+	worker.left = true; /* what is pending fails with it */
+}
+END_TEST
+
 /* The netctld that asked has gone: its successor hears nothing of it. */
 START_TEST(an_answer_goes_to_who_asked_or_nobody)
 {
@@ -457,8 +484,9 @@ START_TEST(an_answer_goes_to_who_asked_or_nobody)
 	Netdp__ControlFresh fresh = NETDP__CONTROL_FRESH__INIT;
 	Netdp__Target target = target_vsock(52);
 	struct rpc *spawner, *old = worker.rpc;
-	uint32_t port;
-	int fds[2], control[2];
+	uint32_t port, port2;
+	unsigned before;
+	int fds[2], fds2[2], control[2];
 
 	ck_assert_int_eq(os_socketpair(AF_UNIX, SOCK_STREAM, false, fds), 0);
 	attach_later(&target, NULL, 0, fds[0]);
@@ -476,12 +504,22 @@ START_TEST(an_answer_goes_to_who_asked_or_nobody)
 	worker.rpc = rpc_new(loop_base(rig.loop), control[0], "netctld", NULL, &worker_ops, NULL);
 	RIG_UNTIL(rpc_version(worker.rpc) != 0);
 	rpc_free(old);
-	guest_send(VSOCK_OP_RESPONSE, 52, port, 0);
+	/* Its own third request is such a one, too: the two must not be taken for each other. */
+	vsock_get(0);
+	vsock_get(0);
+	ck_assert_int_eq(os_socketpair(AF_UNIX, SOCK_STREAM, false, fds2), 0);
+	attach_later(&target, NULL, 0, fds2[0]);
+	port2 = guest_expect(VSOCK_OP_REQUEST, 52).src_port;
+	before = worker.answers;
+	guest_send(VSOCK_OP_RST, 52, port, 0);
+	RIG_UNTIL(end_of(fds[1]) == 0);
 	rig_run(20);
-	vsock_get(0); /* it is well */
-	say(fds[1], "x");
-	guest_expect(VSOCK_OP_RW, 52);
+	ck_assert_uint_eq(worker.answers, before);
+	guest_send(VSOCK_OP_RESPONSE, 52, port2, 0);
+	RIG_UNTIL(worker.answers == before + 1);
+	ck_assert_int_eq(worker.code, 0);
 	close(fds[1]);
+	close(fds2[1]);
 	rpc_free(spawner);
 }
 END_TEST
@@ -617,6 +655,7 @@ int main(void)
 	tcase_add_test(t, the_hybrid_socket_is_served_and_given_back);
 	tcase_add_test(t, forwards_of_each_target_are_one_list);
 	tcase_add_test(t, an_attached_socket_is_answered_when_the_guest_has);
+	tcase_add_test(t, so_many_may_be_under_way);
 	tcase_add_test(t, an_answer_goes_to_who_asked_or_nobody);
 	tcase_add_test(t, an_orphan_closes_what_listens);
 	suite_add_tcase(s, t);

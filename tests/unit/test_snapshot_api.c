@@ -140,9 +140,7 @@ START_TEST(record_that_does_not_fit_is_refused)
 {
 	static char body[1 << 20];
 
-	memset(body, 'x', sizeof(body));
-	memcpy(body, "{\"A\":\"", 6);
-	memcpy(body + sizeof(body) - 303, "\"}", 3);
+	snprintf(body, sizeof(body), "{\"A\":\"%0*d\"}", (int)sizeof(body) - 309, 0);
 	api_expect(&rig, 200, "PUT", "/v1/vms/web/env", body);
 	api_expect(&rig, 413, "POST", "/v1/vms/web/snapshots", NULL);
 	ck_assert_ptr_nonnull(strstr(rig.body, "its env takes"));

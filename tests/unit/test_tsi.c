@@ -98,6 +98,21 @@ START_TEST(a_socket_of_another_kind_is_not_created)
 }
 END_TEST
 
+START_TEST(a_number_that_is_created_again_is_a_new_socket)
+{
+	int server = tsi_listen_on(TSI_SVM, TSI_VM, "0.0.0.0", 80);
+	struct endpoint name;
+
+	tsi_create(TSI_SVM, TSI_INET6, TSI_DGRAM);
+	ck_assert_int_eq(tsi_ask_accept(TSI_SVM), -22);
+	ck_assert_uint_eq(host.closed, 1);
+	TSI_EXPECT_NAME(TSI_SVM, 0, false, TSI_INET6, tsi_at("::", 0));
+	tsi_release(TSI_SVM, 0);
+	ck_assert_int_eq(tsi_getname(TSI_SVM, 0, false, &name), -22);
+	close(server);
+}
+END_TEST
+
 START_TEST(an_errno_is_linuxs)
 {
 	ck_assert_int_eq(tsi_errno(0), 0);
@@ -289,6 +304,7 @@ int main(void)
 	tcase_add_test(t, an_unknown_socket_cannot_connect_accept_or_be_named);
 	tcase_add_test(t, a_release_of_what_was_never_there_is_normal);
 	tcase_add_test(t, a_socket_of_another_kind_is_not_created);
+	tcase_add_test(t, a_number_that_is_created_again_is_a_new_socket);
 	tcase_add_test(t, an_errno_is_linuxs);
 	tcase_add_test(t, requests_whose_replies_are_not_read_are_not_read_either);
 	tcase_add_test(t, no_more_is_read_while_1024_replies_are_due);

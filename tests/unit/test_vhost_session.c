@@ -74,6 +74,8 @@ START_TEST(a_successor_goes_on_and_the_front_end_sees_nothing)
 	UNTIL(echoed(1, 2, 'c'));
 	ck_assert_uint_eq(get_base(0), 2);
 	ck_assert_uint_eq(get_base(1), 1);
+	/* None was served twice. */
+	ck_assert_uint_eq(driver[0].used->idx, 2);
 }
 END_TEST
 

@@ -369,6 +369,52 @@ START_TEST(an_event_index_says_when_to_interrupt)
 }
 END_TEST
 
+static void push_idly(void)
+{
+	driver_offer(&driver, 0);
+	ck_assert_int_eq(virtq_pop(&q, &chain), 1);
+	virtq_push_idly(&q, 0);
+}
+
+START_TEST(what_nobody_waits_for_may_wait_unless_it_is_much)
+{
+	start(SIZE * 4, INDIRECT);
+	driver.desc[0] = (struct virtq_desc){DATA_AT, 1, 0, 0};
+	ck_assert(!virtq_pushed(&q));
+	for (int round = 0; round < 2; round++) {
+		for (int i = 0; i < 3; i++) {
+			push_idly();
+			ck_assert(virtq_pushed(&q));
+			ck_assert(virtq_may_wait(&q));
+		}
+		push_idly();
+		ck_assert(!virtq_may_wait(&q));
+		ck_assert(virtq_publish(&q));
+		ck_assert(!virtq_pushed(&q));
+		for (int i = 0; i < 4; i++)
+			ck_assert(driver_got(&driver, 0, 0));
+	}
+}
+END_TEST
+
+START_TEST(nothing_waits_with_what_is_waited_for_or_without_indirect_tables)
+{
+	start(SIZE * 4, INDIRECT);
+	driver.desc[0] = (struct virtq_desc){DATA_AT, 1, 0, 0};
+	push_idly();
+	driver_offer(&driver, 0);
+	ck_assert_int_eq(virtq_pop(&q, &chain), 1);
+	virtq_push(&q, 0, 0);
+	ck_assert(!virtq_may_wait(&q));
+	virtq_publish(&q);
+	push_idly();
+	ck_assert(virtq_may_wait(&q));
+	start(SIZE * 4, 0);
+	push_idly();
+	ck_assert(!virtq_may_wait(&q));
+}
+END_TEST
+
 START_TEST(kicks_are_asked_for_by_flag)
 {
 	virtq_no_kicks(&q);
@@ -445,6 +491,8 @@ int main(void)
 	tcase_add_test(t, a_chain_put_back_is_the_next);
 	tcase_add_test(t, the_driver_says_whether_to_interrupt);
 	tcase_add_test(t, an_event_index_says_when_to_interrupt);
+	tcase_add_test(t, what_nobody_waits_for_may_wait_unless_it_is_much);
+	tcase_add_test(t, nothing_waits_with_what_is_waited_for_or_without_indirect_tables);
 	tcase_add_test(t, kicks_are_asked_for_by_flag);
 	tcase_add_test(t, kicks_are_asked_for_by_event_index);
 	tcase_add_test(t, a_successor_goes_on_where_the_used_index_stands);

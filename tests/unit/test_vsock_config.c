@@ -162,6 +162,7 @@ START_TEST(hybrid_listens_for_env_and_each_map)
 	char text[256];
 	struct map_spec spec = {.port = 5000, .tcp = true, .to = {.port = 9}};
 	struct map *map;
+	struct json_object *doc, *connected = NULL;
 	struct vm *vm;
 	bool is_new;
 
@@ -173,6 +174,9 @@ START_TEST(hybrid_listens_for_env_and_each_map)
 	ck_assert(serves("v.sock_1026"));
 	ck_assert(!exists("v.sock"));
 	ck_assert(!exists("vsock.sock"));
+	doc = vm_vsock_json(vm);
+	ck_assert(json_object_object_get_ex(doc, "connected", &connected) && !connected);
+	json_object_put(doc);
 	vm_rig_worker(&rig, vm, SUPERVISED_NEW);
 	ck_assert_uint_eq(rig.seen[NETDP__ENVELOPE__BODY_VSOCK_LISTEN], 1);
 	ck_assert_int_eq(vm_map_add(vm, &spec, NULL, &map, &is_new, NULL, &err), 0);

@@ -125,9 +125,18 @@ START_TEST(env_is_the_document_and_the_end)
 }
 END_TEST
 
+/* The lowest descriptor that is free. */
+static int next_fd(void)
+{
+	int fd = os_dup(0);
+
+	close(fd);
+	return fd;
+}
+
 START_TEST(a_reader_that_ends_first_is_served_and_closed)
 {
-	int vmm = connect_unix(&env_un);
+	int vmm = connect_unix(&env_un), accepted = next_fd();
 
 	shutdown(vmm, SHUT_WR);
 	RIG_UNTIL(env_asked == 1);
@@ -135,7 +144,7 @@ START_TEST(a_reader_that_ends_first_is_served_and_closed)
 	vsock_env_arrived(vsock, "{}", 2);
 	host_hears(vmm, "{}");
 	ck_assert_int_eq(host_next(vmm), 0);
-	ck_assert_int_eq(os_send(vmm, "x", 1, 0), -EPIPE);
+	ck_assert_int_eq(next_fd(), accepted); /* nothing waits for an end that has come */
 	close(vmm);
 }
 END_TEST

@@ -218,18 +218,18 @@ END_TEST
 
 START_TEST(what_waits_behind_an_end_waits_so_long_and_no_longer)
 {
-	uint64_t relayed;
+	struct relay_end ends[2] = {make_end(false, &a), make_end(false, &b)};
+	int size = 4096;
 
-	start(false, false);
+	setsockopt(ends[1].fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+	ck_assert_int_eq(relays_start(relays, ends, on_ended, &ended), 0);
 	fill(a);
 	close(a);
 	a = -1;
 	rig_sleep(RELAY_DRAIN_MS - 1000);
 	ck_assert_uint_eq(ended, 0);
-	/* Progress gives it time again. */
-	relayed = rig_count(COUNTER_VSOCK_RELAYED_BYTES);
-	while (rig_count(COUNTER_VSOCK_RELAYED_BYTES) == relayed)
-		ck_assert_uint_eq(drain(b, 4096), 4096);
+	/* Progress gives it time again, however small. */
+	ck_assert_uint_eq(drain(b, 8192), 8192);
 	rig_sleep(RELAY_DRAIN_MS - 1000);
 	ck_assert_uint_eq(ended, 0);
 	rig_sleep(2000);

@@ -142,6 +142,51 @@ START_TEST(a_vmm_that_leaves_takes_all_with_it)
 }
 END_TEST
 
+/* ---- another life of the VM, the VMM being the same (worker_reset()) ---- */
+
+/* With what the guest sent and nobody had read when it came. */
+static void reset_vm(void)
+{
+	vsock_mux_hold(rig.mux);
+	tx_rw(1000, "late", 4);
+	tx_send(VSOCK_OP_REQUEST, 1001, RIG_SOCKET, 0);
+	run(5);
+	ck_assert(!tx_all_back());
+	ck_assert_uint_eq(vsock_mux_count(rig.mux), 0);
+	rx_expect_nothing();
+	vsock_vhost_reset(rig.vhost);
+	vsock_mux_release(rig.mux);
+	UNTIL(tx_all_back());
+	ck_assert(host_is_at_end(rig.hosts[0]));
+}
+
+START_TEST(a_new_life_hears_rst_for_each_connection_and_no_more)
+{
+	open_one();
+	reset_vm();
+	rx_expect(VSOCK_OP_RST, 1000);
+	rx_expect_nothing();
+	ck_assert_uint_eq(rig.n_hosts, 1);
+	guest_open(1000);
+	ck_assert_uint_eq(rig.guest_resets + rig.downs, 0);
+}
+END_TEST
+
+START_TEST(a_new_life_is_told_by_the_event_queue_where_it_is_ours)
+{
+	set_ring(EVENTS, 0);
+	enable_ring(EVENTS);
+	open_one();
+	memset(guest.bytes + RX_AT(33), 0xff, 8);
+	driver[EVENTS].desc[0] = (struct virtq_desc){RX_AT(33), 8, VIRTQ_DESC_WRITE, 0};
+	driver_offer(&driver[EVENTS], 0);
+	reset_vm();
+	UNTIL(driver_got(&driver[EVENTS], 0, 4));
+	rx_expect_nothing();
+	guest_open(1000);
+}
+END_TEST
+
 /* ---- a worker's death ---- */
 
 static struct vhost_session keep(void)
@@ -217,6 +262,24 @@ START_TEST(what_one_successor_could_not_tell_the_next_one_does)
 	rx_fill(4);
 	ck_assert_uint_eq(rx_packet(NULL, false).op, VSOCK_OP_RST);
 	rx_expect_nothing();
+}
+END_TEST
+
+START_TEST(a_successors_connections_are_not_taken_for_the_dead_ones)
+{
+	struct vsock_host host = {.fd = -1};
+	struct vsock_packet before, after;
+
+	rx_fill(RING);
+	ck_assert_int_eq(vsock_mux_connect(rig.mux, 22, &host, NULL), 0);
+	before = rx_expect(VSOCK_OP_REQUEST, 22);
+	die_and_resume();
+	ck_assert_int_eq(vsock_mux_connect(rig.mux, 22, &host, NULL), 0);
+	do {
+		after = rx_packet(NULL, true);
+	} while (after.op != VSOCK_OP_REQUEST);
+	ck_assert_uint_ne(after.src_port, before.src_port);
+	ck_assert_uint_ge(after.src_port, VSOCK_HOST_PORT_FIRST);
 }
 END_TEST
 
@@ -334,8 +397,11 @@ int main(void)
 	tcase_add_test(t, rings_that_go_on_elsewhere_are_anothers);
 	tcase_add_loop_test(t, a_reset_of_the_device_ends_all_at_once, 0, 2);
 	tcase_add_test(t, a_vmm_that_leaves_takes_all_with_it);
+	tcase_add_test(t, a_new_life_hears_rst_for_each_connection_and_no_more);
+	tcase_add_test(t, a_new_life_is_told_by_the_event_queue_where_it_is_ours);
 	tcase_add_test(t, a_successor_resets_what_there_was_and_serves_what_comes);
 	tcase_add_test(t, what_one_successor_could_not_tell_the_next_one_does);
+	tcase_add_test(t, a_successors_connections_are_not_taken_for_the_dead_ones);
 	tcase_add_test(t, packets_that_came_meanwhile_are_answered);
 	tcase_add_test(t, a_table_of_nonsense_costs_a_few_packets);
 	tcase_add_test(t, a_new_vmm_hears_nothing_of_the_old_ones);

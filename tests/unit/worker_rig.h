@@ -24,6 +24,7 @@ static struct {
 	/* What the worker asks and tells; NULL is not expected. fds are the receiver's. */
 	void (*request)(uint64_t id, const Netdp__Envelope *env, int *fds, size_t n_fds);
 	void (*event)(const Netdp__Envelope *env);
+	void (*event_fds)(const Netdp__Envelope *env, int *fds, size_t n_fds); /* likewise */
 	/* The latest answer that is no Status; fds are the receiver's. May be NULL. */
 	void (*reply)(const Netdp__Envelope *env, int *fds, size_t n_fds);
 } worker;
@@ -39,10 +40,10 @@ static void worker_on_request(
 static void worker_on_event(void *arg, const Netdp__Envelope *env, int *fds, size_t n_fds)
 {
 	(void)arg;
-	(void)fds;
-	(void)n_fds;
 	if (worker.event)
 		worker.event(env);
+	if (worker.event_fds)
+		worker.event_fds(env, fds, n_fds);
 }
 
 static void worker_on_closed(void *arg, int err, const char *text)
@@ -80,19 +81,19 @@ static inline void worker_setup_config(void)
 {
 	Netdp__Envelope env = NETDP__ENVELOPE__INIT;
 	Netdp__Configure msg;
-	struct addr subnet, gateway, guest;
+	struct addr subnet, gateway, ours;
 	struct mac mac = {{0x52, 0x55, 0, 0, 0, 1}};
 
 	netdp__configure__init(&msg);
 	addr_parse("10.0.2.0", &subnet);
 	addr_parse("10.0.2.2", &gateway);
-	addr_parse("10.0.2.15", &guest);
+	addr_parse("10.0.2.15", &ours);
 	msg.vm = wire_put_text("web");
 	msg.hostname = wire_put_text("web");
 	msg.subnet = wire_put_addr(&subnet);
 	msg.subnet_bits = 120;
 	msg.gateway = wire_put_addr(&gateway);
-	msg.guest = wire_put_addr(&guest);
+	msg.guest = wire_put_addr(&ours);
 	msg.gateway_mac = wire_put_mac(&mac);
 	msg.mtu = 1500;
 	msg.host_access = true;
@@ -149,11 +150,11 @@ static inline void worker_setup(void)
 /* vsock_rig.h's guest, which speaks bare packets. */
 static inline void worker_attach_guest(void)
 {
-	int vmm[2];
+	int fds[2];
 
-	ck_assert_int_eq(os_socketpair(AF_UNIX, SOCK_STREAM, true, vmm), 0);
-	rig.guest = vmm[1];
-	ck_assert_int_eq(worker_set_vsock(NETDP__VSOCK_KIND__VSOCK_STREAM, vmm[0], RIG_CID), 0);
+	ck_assert_int_eq(os_socketpair(AF_UNIX, SOCK_STREAM, true, fds), 0);
+	rig.guest = fds[1];
+	ck_assert_int_eq(worker_set_vsock(NETDP__VSOCK_KIND__VSOCK_STREAM, fds[0], RIG_CID), 0);
 	rig_expect_greeting();
 }
 

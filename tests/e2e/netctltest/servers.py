@@ -130,12 +130,8 @@ class DnsServer:
         self.ttl = ttl
         self.addr = addr
         self.queries = []  # (transport, name, type, sender)
-        self.tcp = socket.socket()
-        self.tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.tcp.bind((addr, port))
+        self.tcp, self.udp = self._bind(addr, port)
         self.port = self.tcp.getsockname()[1]
-        self.udp.bind((addr, self.port))
         self.tcp.listen(64)
         # A thread in a system call would keep a closed socket's port.
         self.tcp.settimeout(0.1)
@@ -145,6 +141,23 @@ class DnsServer:
                         for loop in (self._serve_udp, self._serve_tcp)]
         for thread in self.threads:
             thread.start()
+
+    @staticmethod
+    def _bind(addr, port):
+        """Both on one port. The kernel chooses one for TCP: another's UDP may have it."""
+        for left in range(20, -1, -1):
+            tcp = socket.socket()
+            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            try:
+                tcp.bind((addr, port))
+                udp.bind((addr, tcp.getsockname()[1]))
+                return tcp, udp
+            except OSError:
+                tcp.close()
+                udp.close()
+                if port or not left:
+                    raise
 
     def answer(self, query, transport, sender):
         ident, flags, questions = struct.unpack(">HHH", query[:6])

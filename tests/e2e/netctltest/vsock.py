@@ -274,6 +274,11 @@ class Stream:
             return
         if self.over and not self.rx:
             self.guest.unbridge(self, abrupt=self.was_reset)
+        elif self.peer_shut == BOTH and not self.rx and not self.local_ended:
+            # Nobody takes what the program still writes.
+            self.guest.unbridge(self, abrupt=True)
+            self.packet(RST)
+            self.finish()
         elif self.local_ended and self.local_told and not self.rx:
             self.guest.unbridge(self)
             if self.peer_shut == BOTH:
@@ -339,11 +344,13 @@ class Listener:
 class Guest:
     """A guest with a vsock of its own, whose VMM is connected to path.
 
-    A guest whose stream to the host ends is `down`; connect() makes it anew.
+    A guest whose stream to the host ends is `down`, until its VMM has connected again: at once (a worker
+    has died), or when connect() is called (after disconnect()).
     """
 
     def __init__(self, path=None, sock=None, cid=None, peer_cid=HOST, buf_alloc=262144):
         self.path = path
+        self.again = False
         self.cid, self.peer_cid = cid, peer_cid
         self.buf_alloc = buf_alloc
         self.lock = threading.RLock()
@@ -372,17 +379,9 @@ class Guest:
     def connect(self, sock=None):
         """Connects to the host and waits for its greeting (which only comes where we know no CID)."""
         sock = sock or connect_unix(self.path)
-        sock.setblocking(False)
-        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
-            sock.setsockopt(socket.SOL_SOCKET, option, 1 << 20)
         with self.changed:
-            assert self.down, "connected already"
-            self.sock, self.down = sock, False
-            self.connections += 1
             greeted = len(self.events)
-            self.out.clear()
-            self.out_bytes = 0
-            self.rx.clear()
+            self._connected(sock)
         self._wake()
         if self.path:
             with self.changed:
@@ -393,6 +392,7 @@ class Guest:
     def disconnect(self):
         """The VMM goes: everything is gone for the guest as well."""
         with self.changed:
+            self.again = False
             if self.sock and not self.down:
                 self._lost()
 
@@ -499,8 +499,29 @@ class Guest:
     def _wake(self):
         try:
             self.wake_w.send(b"w")
-        except BlockingIOError:
-            pass
+        except OSError:
+            pass  # full, so it wakes anyway; or closed by the thread that has seen `stopped` already
+
+    def _connected(self, sock):
+        assert self.down, "connected already"
+        sock.setblocking(False)
+        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            sock.setsockopt(socket.SOL_SOCKET, option, 1 << 20)
+        self.sock, self.down = sock, False
+        self.again = self.path is not None
+        self.connections += 1
+        self.out.clear()
+        self.out_bytes = 0
+        self.rx.clear()
+
+    def _reconnect(self):
+        sock = socket.socket(socket.AF_UNIX)
+        try:
+            sock.connect(self.path)
+        except OSError:
+            sock.close()
+            return
+        self._connected(sock)
 
     def _lost(self):
         try:
@@ -674,8 +695,10 @@ class Guest:
     def _run(self):
         while not self.stopped:
             with self.changed:
+                if self.down and self.again:
+                    self._reconnect()
                 self._interests()
-            for key, _ in self.selector.select(1):
+            for key, _ in self.selector.select(0.05 if self.down else 1):
                 with self.changed:
                     if key.fileobj is self.wake_r:
                         self.wake_r.recv(4096)
