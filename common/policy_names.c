@@ -159,8 +159,6 @@ static const struct policy_named *find_named(
 	const char *tail = name->text + (wild ? name->label : 0);
 	uint32_t len = name->len - (wild ? name->label : 0);
 
-	if (wild && name->label == name->len)
-		return NULL;
 	for (uint32_t i = find_hash(v, hash); i < v->h->n_names && v->hashes[i] == hash; i++) {
 		const struct policy_named *found = &v->named[i];
 		const char *text = v->text + found->text;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Any bytes as what a captured worker sends netctld, behind a proper Hello: frames, envelopes, events,
- * questions, and replies to requests that are under way (ids 1 to 6).
+ * questions, and replies to requests that are under way (ids 1 to 8).
  *
  *	clang -fsanitize=fuzzer,address,undefined -I. -Ibuild/debug/generated -D_GNU_SOURCE= \
- *		-DNETCTL_VERSION='"0"' tests/fuzz/fuzz_worker_client.c ctl/worker_{client,client_vsock,answers,vsock_answers}.c proto/{channel,frame,rpc,wire}.c \
+ *		-DNETCTL_VERSION='"0"' tests/fuzz/fuzz_worker_client.c ctl/worker_{client,client_policy,client_vsock,answers,vsock_answers}.c proto/{channel,frame,rpc,wire}.c \
  *		common/{addr,clock,error,log,os_linux,unix_socket}.c build/debug/generated/netdp.pb-c.c \
  *		-levent -lprotobuf-c
  */
@@ -33,6 +33,13 @@ static void lease(void *arg, const struct worker_lease *got)
 {
 	(void)arg;
 	if (!memchr(got->hostname, '\0', sizeof(got->hostname)))
+		abort();
+}
+
+static void flow_refused(void *arg, const struct worker_refused_event *event)
+{
+	(void)arg;
+	if (!memchr(event->name, '\0', sizeof(event->name)))
 		abort();
 }
 
@@ -83,6 +90,7 @@ static int tsi_listen(void *arg, const struct tsi_listener *asked_for, struct en
 
 static const struct worker_client_events events = {.link_changed = link_changed,
 	.lease = lease,
+	.flow_refused = flow_refused,
 	.vsock_changed = vsock_changed,
 	.tsi_proxies = proxies,
 	.vsock_dial = dial,
@@ -134,6 +142,27 @@ static void on_flows(
 	done++;
 }
 
+static void on_counts(
+	void *arg, int code, const char *text, const struct worker_policy_count *counts, size_t n)
+{
+	(void)arg;
+	if (!text || (code == 0) != (counts != NULL) || (n && !counts))
+		abort();
+	done++;
+}
+
+static void on_names(void *arg, int code, const char *text, const char *const *names, size_t n)
+{
+	(void)arg;
+	if (!text || n > 64 || (code && n))
+		abort();
+	for (size_t i = 0; i < n; i++) {
+		if (strlen(names[i]) > WORKER_NAME_MAX)
+			abort();
+	}
+	done++;
+}
+
 static void on_vsock(void *arg, int code, const char *text, struct worker_vsock *vsock)
 {
 	(void)arg;
@@ -171,6 +200,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 	worker_client_flows(client, 100, on_flows, NULL);
 	worker_client_vsock(client, on_vsock, NULL);
 	worker_client_tsi(client, on_tsi, NULL);
+	worker_client_policy_counts(client, on_counts, NULL);
+	worker_client_addr_names(client, &addr_any, on_names, NULL);
 	asked = client;
 	n_questions = 0;
 	os_send(pair[1], hello, sizeof(hello), 0);
@@ -181,7 +212,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 	while (n_questions)
 		worker_client_dialed(client, questions[--n_questions], 2, true);
 	worker_client_free(client);
-	if (done != 6) /* each completion is owed once */
+	if (done != 8) /* each completion is owed once */
 		abort();
 	return 0;
 }
