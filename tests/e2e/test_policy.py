@@ -3,10 +3,12 @@
 
 import json
 import subprocess
+import time
 
 import pytest
 
 from netctltest.process import wait_for
+from netctltest.servers import WebServer
 
 GATEWAY = "10.0.2.2"
 
@@ -111,6 +113,70 @@ def test_flow_that_a_new_policy_forbids(tap_guest, web, cut):
     assert client.stdout.readline() == ("ConnectionResetError\n" if cut else "HTTP/1.1\n")
     client.wait(5)
     assert reaches(tap_guest, web.port) == ""
+
+
+# Connects to the second port again and again, to the first as well, and reads a long page from the
+# first meanwhile. Prints when each connection was begun and whether it came about.
+LOAD = """
+import json, socket, sys, threading, time
+gateway, kept, cut, seconds, size = sys.argv[1], *map(int, sys.argv[2:])
+end = time.monotonic() + seconds
+seen = {kept: [], cut: []}
+def knock(port):
+    while time.monotonic() < end:
+        began = time.monotonic()
+        try:
+            socket.create_connection((gateway, port), 5).close()
+            seen[port].append((began, time.monotonic(), True))
+        except OSError:
+            seen[port].append((began, time.monotonic(), False))
+got = 0
+def download():
+    global got
+    s = socket.create_connection((gateway, kept), 5)
+    s.sendall(b"GET /long HTTP/1.0\\r\\n\\r\\n")
+    try:
+        while True:
+            n = len(s.recv(size // 100))
+            if not n:
+                break
+            got += n
+            time.sleep(seconds / 150)
+    except OSError as error:
+        got = str(error)
+threads = [threading.Thread(target=knock, args=(p,)) for p in (kept, cut, cut)]
+threads.append(threading.Thread(target=download))
+[t.start() for t in threads]
+[t.join() for t in threads]
+print(json.dumps({"kept": seen[kept], "cut": seen[cut], "got": got}))
+"""
+
+
+def test_swap_under_load(tap_guest):
+    size = 8 << 20
+    with_page, other = WebServer({"/long": b"x" * size, "/": b""}), WebServer()
+    allowed = [rule("allow", with_page.port), rule("allow", other.port)]
+    forbidden = [rule("allow", with_page.port), rule("deny", other.port)]
+    put(tap_guest, allowed)
+    load = subprocess.Popen([*tap_guest.nsenter, "/usr/bin/python3", "-c", LOAD, GATEWAY,
+                             str(with_page.port), str(other.port), "4", str(size)],
+                            stdout=subprocess.PIPE, text=True)
+    closed = []
+    for _ in range(12):
+        time.sleep(0.1)
+        put(tap_guest, forbidden, cut=True)
+        begun = time.monotonic()
+        time.sleep(0.1)
+        closed.append((begun, time.monotonic()))
+        put(tap_guest, allowed, cut=True)
+    seen = json.loads(load.communicate(timeout=30)[0])
+    with_page.close()
+    other.close()
+    shut = [ok for begun, done, ok in seen["cut"] if any(a < begun < done < b for a, b in closed)]
+    assert len(shut) > 50 and not any(shut)
+    assert sum(ok for _, _, ok in seen["cut"]) > 50
+    assert len(seen["kept"]) > 50 and all(ok for _, _, ok in seen["kept"])
+    assert isinstance(seen["got"], int) and seen["got"] > size
 
 
 def test_ten_thousand_rules(tap_guest, web):
