@@ -76,8 +76,8 @@ static void load(struct egress *egress, const char *text)
 	struct json_object *doc = json_tokener_parse(text);
 	struct policy *policy;
 	struct error err;
-	uint8_t *table;
-	size_t len;
+	uint8_t *table = NULL;
+	size_t len = 0;
 
 	policy = policy_read(doc, "", &err);
 	if (!policy || policy_compile(policy, "", NULL, 0, &table, &len, &err) < 0)
