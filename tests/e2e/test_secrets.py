@@ -116,7 +116,7 @@ def test_the_search_finds(tmp_path):
     path = tmp_path / "value"
     for value in values:
         path.write_text(value.value)
-        keeper = Process("keeper", ["/usr/bin/python3", "-c", "import sys, time\nvalue = open(%r, 'rb').read()\n"
+        keeper = Process("keeper." + value.name, ["/usr/bin/python3", "-c", "import sys, time\nvalue = open(%r, 'rb').read()\n"
                                     "print('ready', flush=True)\ntime.sleep(60)" % str(path)], str(tmp_path))
         wait_for(lambda: "ready" in keeper.log(), 5, "keeper")
         assert core_of(keeper.pid, str(tmp_path), values) == [value.name]

@@ -7,56 +7,22 @@
  *
  * What must hold: no crash, the loop goes on, and all flows and memory are gone once the link is.
  */
-#include "common/clock.h"
 #include "common/os.h"
 #include "common/policy_table.h"
 #include "dataplane/stack/frame.h"
 #include "dataplane/worker.h"
+#include "tests/unit/rig_clock.h"
 
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #define FRAME_MAX 2048u
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
-
-/* ---- the clock, instead of common/clock.c ---- */
-
-static uint64_t ahead_ns;
-
-uint64_t clock_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec + ahead_ns;
-}
-
-uint64_t clock_us(void)
-{
-	return clock_ns() / 1000;
-}
-
-uint64_t clock_ms(void)
-{
-	return clock_ns() / 1000000;
-}
-
-int64_t clock_wall_ms(void)
-{
-	return 1700000000000 + (int64_t)clock_ms();
-}
-
-char *clock_rfc3339(int64_t wall_ms, char *buf, size_t len)
-{
-	snprintf(buf, len, "%lld", (long long)wall_ms);
-	return buf;
-}
 
 /* ---- the worker ---- */
 
@@ -404,7 +370,7 @@ static void command(struct input *in)
 		host_does(in);
 		break;
 	default:
-		ahead_ns += (1ull << take(in) % 24) * 1000000;
+		rig_ahead_ns += (1ull << take(in) % 24) * 1000000;
 		break;
 	}
 	turn(2);

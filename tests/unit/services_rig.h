@@ -9,53 +9,19 @@
 #ifndef TESTS_UNIT_SERVICES_RIG_H
 #define TESTS_UNIT_SERVICES_RIG_H
 
-#include "common/clock.h"
 #include "dataplane/acceptor.h"
 #include "dataplane/vsock/dial.h"
 #include "dataplane/vsock/forward.h"
 #include "dataplane/vsock/vsock.h"
 #include "dataplane/worker.h"
+#include "tests/unit/rig_clock.h"
 #include "tests/unit/vsock_rig.h"
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/un.h>
-#include <time.h>
 
 #define DIALS 1000
-
-/* ---- the clock: instead of common/clock.c ---- */
-
-static uint64_t rig_ahead_ns;
-
-uint64_t clock_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec + rig_ahead_ns;
-}
-
-uint64_t clock_us(void)
-{
-	return clock_ns() / 1000;
-}
-
-uint64_t clock_ms(void)
-{
-	return clock_ns() / 1000000;
-}
-
-int64_t clock_wall_ms(void)
-{
-	return 1700000000000 + (int64_t)clock_ms();
-}
-
-char *clock_rfc3339(int64_t wall_ms, char *buf, size_t len)
-{
-	snprintf(buf, len, "%lld", (long long)wall_ms);
-	return buf;
-}
 
 /* Lets so many milliseconds of the rig's clock pass, with their timers. */
 static inline void rig_sleep(uint64_t ms)

@@ -8,7 +8,6 @@
 #ifndef TESTS_UNIT_STACK_RIG_H
 #define TESTS_UNIT_STACK_RIG_H
 
-#include "common/clock.h"
 #include "common/os.h"
 #include "common/policy_table.h"
 #include "dataplane/egress/dial.h"
@@ -21,49 +20,16 @@
 #include "dataplane/stack/icmp.h"
 #include "dataplane/stack/udp.h"
 #include "tests/unit/check_main.h"
+#include "tests/unit/rig_clock.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #define RIG_FRAME_MAX 70000
-
-/* ---- the clock: instead of common/clock.c ---- */
-
-static uint64_t rig_clock_ahead_ns;
-
-uint64_t clock_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec + rig_clock_ahead_ns;
-}
-
-uint64_t clock_us(void)
-{
-	return clock_ns() / 1000;
-}
-
-uint64_t clock_ms(void)
-{
-	return clock_ns() / 1000000;
-}
-
-int64_t clock_wall_ms(void)
-{
-	return 1700000000000 + (int64_t)clock_ms();
-}
-
-char *clock_rfc3339(int64_t wall_ms, char *buf, size_t len)
-{
-	snprintf(buf, len, "%lld", (long long)wall_ms);
-	return buf;
-}
 
 /* ---- the rig ---- */
 
@@ -282,7 +248,7 @@ static inline void rig_run(int ms)
 /* Lets so many milliseconds of the rig's clock pass, with their timers. */
 static inline void rig_sleep(uint64_t ms)
 {
-	rig_clock_ahead_ns += ms * 1000000;
+	rig_ahead_ns += ms * 1000000;
 	rig_run(5);
 }
 

@@ -15,54 +15,18 @@
 #include "dataplane/stack/frame.h"
 #include "dataplane/worker.h"
 #include "tests/unit/check_main.h"
+#include "tests/unit/rig_clock.h"
 
 #include <errno.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #define RIG_FRAME_MAX 70000
 #define GATEWAY 0x0a000202u
 #define GUEST 0x0a00020fu
-
-/* ---- the clock: instead of common/clock.c ---- */
-
-static uint64_t rig_ahead_ns;
-static uint64_t rig_frozen_ns; /* where not 0, the time that it is */
-
-uint64_t clock_ns(void)
-{
-	struct timespec ts;
-
-	if (rig_frozen_ns)
-		return rig_frozen_ns + rig_ahead_ns;
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec + rig_ahead_ns;
-}
-
-uint64_t clock_us(void)
-{
-	return clock_ns() / 1000;
-}
-
-uint64_t clock_ms(void)
-{
-	return clock_ns() / 1000000;
-}
-
-int64_t clock_wall_ms(void)
-{
-	return 1700000000000 + (int64_t)clock_ms();
-}
-
-char *clock_rfc3339(int64_t wall_ms, char *buf, size_t len)
-{
-	snprintf(buf, len, "%lld", (long long)wall_ms);
-	return buf;
-}
 
 /* ---- the rig ---- */
 
