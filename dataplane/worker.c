@@ -257,6 +257,8 @@ static bool make_stack(struct worker *w)
 	if (!w->icmp)
 		return false;
 	egress_on_refused(w->egress, on_refused, w);
+	w->names = (struct names){w->dns, w->egress};
+	egress_set_names(w->egress, &(struct policy_names){names_admit, &w->names});
 	w->udp = udp_new(w->loop, &w->out, net, &w->counters, w->egress, w->dns, w->icmp);
 	env = (struct tcp_env){
 		.loop = w->loop,

@@ -217,3 +217,13 @@ void dns_names_walk(const struct dns *dns,
 {
 	dns_names_each(dns->names, clock_wall_ms(), fn, arg);
 }
+
+size_t dns_names_at(const struct dns *dns, const struct addr *addr, const char **names, size_t max)
+{
+	return dns_names_of(dns->names, addr, clock_wall_ms(), names, max);
+}
+
+bool dns_hosts_have(const struct dns *dns, const char *name, const struct addr *addr)
+{
+	return dns_hosts_has(dns->hosts, name, addr);
+}
