@@ -99,6 +99,7 @@ void dns_reset(struct dns *dns);
 
 /* ---- the name log ---- */
 
+/* What a predecessor or a snapshot knew; none for longer than answers of now count. */
 void dns_names_restore(struct dns *dns, const struct dns_name *names, size_t count);
 /* Calls fn with batches of at most 4096 of what is in the log and not expired. */
 void dns_names_walk(const struct dns *dns,

@@ -127,6 +127,9 @@ START_TEST(news_is_told_once_and_renewals_are_news)
 	dns_names_add(log_, &a, "a.example", 300, true);
 	dns_names_flush(log_, tell, NULL);
 	ck_assert_uint_eq(told, 2);
+	dns_names_add(log_, &a, "a.example", 300, true); /* the same answer again */
+	dns_names_flush(log_, tell, NULL);
+	ck_assert_uint_eq(told, 2);
 	told = 0;
 	dns_names_each(log_, 150, tell, NULL);
 	ck_assert_uint_eq(told, 1); /* b.example has expired */
