@@ -163,7 +163,8 @@ void tcp_recheck(struct tcp *tcp)
 		bool dns = dst->port == DNS_PORT && addr_eq(&dst->addr, &tcp->net->gateway);
 
 		if (!f->inbound && !dns &&
-			!egress_stands(tcp->egress, EGRESS_GUEST, IP_PROTO_TCP, dst, &f->pass))
+			!(egress_stands(tcp->egress, EGRESS_GUEST, IP_PROTO_TCP, dst, &f->pass) &&
+				checked_stands(f)))
 			flow_reset(f);
 	}
 }
@@ -198,7 +199,7 @@ void tcp_busy(const struct tcp *tcp, struct busy *busy)
 			busy->live++;
 		else
 			busy->pending++;
-		busy->queued += f->spill_len || f->reorder;
+		busy->queued += f->spill_len || f->reorder || (f->verify && verify_held(f->verify));
 	}
 }
 
