@@ -200,6 +200,14 @@ void egress_refuse(
 	refused(e, proto, dst, pass->verdict.by, pass->verdict.name);
 }
 
+void egress_refuse_name(
+	struct egress *e, uint8_t proto, const struct endpoint *asked, const char *name)
+{
+	int32_t by = policy_table_name_denied_by(e->policy.table, name);
+
+	egress_policy_note(&e->policy, proto, asked, by, name);
+}
+
 void egress_account(struct egress *e, const struct egress_pass *pass, uint64_t tx, uint64_t rx)
 {
 	struct rule_count *count = egress_policy_count(&e->policy, pass);

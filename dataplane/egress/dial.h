@@ -93,6 +93,9 @@ bool egress_admit_nameless(struct egress *egress, enum egress_who who, uint8_t p
  * protocol that has none to read); counted and reported. */
 void egress_refuse(struct egress *egress, uint8_t proto, const struct endpoint *dst,
 	const struct egress_pass *pass);
+/* Counts and reports that a guest asked `asked` for a name that no rule could admit. */
+void egress_refuse_name(
+	struct egress *egress, uint8_t proto, const struct endpoint *asked, const char *name);
 /* Bytes of the flow, from the guest and to it. */
 void egress_account(
 	struct egress *egress, const struct egress_pass *pass, uint64_t tx, uint64_t rx);

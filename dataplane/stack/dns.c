@@ -3,7 +3,7 @@
  * The gateway's DNS: see dns.h.
  *
  *	guest ──UDP──► dns_udp_query ─┐              ┌─ dns_hosts: answered here
- *	      ──TCP──► dns_tcp ───────┴► dns_handle ─┤
+ *	      ──TCP──► dns_tcp ───────┴► dns_handle ─┼─ of no use to the guest: NXDOMAIN
  *	      ◄────────────────────────  dns_deliver └─ dns_query ──► upstream 1, 2, … ──┐
  *	                                     ▲                                           │
  *	                                     └──────────── dns_names (the log) ◄─────────┘
@@ -17,6 +17,8 @@
 #include "common/be.h"
 #include "common/clock.h"
 #include "common/os.h"
+#include "common/policy_table.h"
+#include "dataplane/stack/frame.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -87,6 +89,11 @@ int dns_hosts_set(struct dns *dns, const struct dns_host *hosts, size_t count, b
 	return 0;
 }
 
+void dns_answer_unlisted(struct dns *dns, bool answer)
+{
+	dns->answer_unlisted = answer;
+}
+
 void dns_reset(struct dns *dns)
 {
 	dns_queries_cancel(dns, NULL);
@@ -101,6 +108,19 @@ size_t dns_queries(const struct dns *dns)
 }
 
 /* ---- questions ---- */
+
+static bool policy_has_names(const struct dns *dns)
+{
+	const void *table = egress_table(dns->egress);
+
+	return table && policy_table_has_names(table);
+}
+
+bool dns_answers_for(const struct dns *dns, const struct endpoint *dst)
+{
+	return dst->port == DNS_PORT &&
+		(addr_eq(&dst->addr, &dns->net->gateway) || policy_has_names(dns));
+}
 
 /* True where the name is ours to answer. */
 static bool answer_locally(struct dns *dns, const struct dns_asker *asker,
@@ -120,6 +140,32 @@ static bool answer_locally(struct dns *dns, const struct dns_asker *asker,
 	return true;
 }
 
+/*
+ * True where the name could be of no use to the guest: it does not exist then, and whoever serves it
+ * does not hear of the guest either. The answer has no SOA, so that no resolver keeps it beyond a
+ * change of the policy. The root is nobody's in particular.
+ */
+static bool refuse_unlisted(struct dns *dns, const struct dns_asker *asker,
+	const struct dns_query_info *info, const uint8_t *msg)
+{
+	char name[DNS_NAME_TEXT_MAX] = "";
+
+	if (dns->answer_unlisted || info->question.name.len <= 1 || !policy_has_names(dns))
+		return false;
+	if (!dns_wire_format(&info->question.name, name))
+		name[0] = '\0'; /* no rule has such names */
+	if (policy_table_name_possible(egress_table(dns->egress), name))
+		return false;
+	counter_inc(dns->counters, COUNTER_DNS_UNLISTED);
+	if (asker->conn)
+		egress_refuse_name(dns->egress, IP_PROTO_TCP,
+			&(struct endpoint){dns->net->gateway, DNS_PORT}, name);
+	else
+		egress_refuse_name(dns->egress, IP_PROTO_UDP, &asker->from.asked, name);
+	dns_deliver_error(dns, asker, info, msg, DNS_NXDOMAIN);
+	return true;
+}
+
 void dns_handle(struct dns *dns, const struct dns_asker *asker, const uint8_t *msg, size_t len)
 {
 	struct dns_query_info info;
@@ -132,7 +178,7 @@ void dns_handle(struct dns *dns, const struct dns_asker *asker, const uint8_t *m
 			dns_deliver_error(dns, asker, &info, msg, (enum dns_rcode)rc);
 		return;
 	}
-	if (answer_locally(dns, asker, &info, msg))
+	if (answer_locally(dns, asker, &info, msg) || refuse_unlisted(dns, asker, &info, msg))
 		return;
 	rc = dns_query_start(dns, asker, &info, msg, len);
 	if (rc == 0 || rc == -EALREADY)
@@ -216,4 +262,14 @@ void dns_names_walk(const struct dns *dns,
 	void (*fn)(void *arg, const struct dns_name *names, size_t count), void *arg)
 {
 	dns_names_each(dns->names, clock_wall_ms(), fn, arg);
+}
+
+size_t dns_names_at(const struct dns *dns, const struct addr *addr, const char **names, size_t max)
+{
+	return dns_names_of(dns->names, addr, clock_wall_ms(), names, max);
+}
+
+bool dns_hosts_have(const struct dns *dns, const char *name, const struct addr *addr)
+{
+	return dns_hosts_has(dns->hosts, name, addr);
 }

@@ -17,7 +17,6 @@
 
 #define CHAIN_MAX 16u    /* CNAMEs followed in one answer */
 #define RECORDS_MAX 256u /* records looked at in one answer */
-#define TTL_MAX (7u * 86400u)
 #define FIRST_BUCKETS 256u
 
 struct entry {
@@ -297,11 +296,22 @@ static bool record_addr(const struct dns_cursor *c, const struct dns_record *r, 
 	return false;
 }
 
-/* The address under every name up to the one that has it. */
+/* A guest may need a while until it connects, and must ask again some day. */
+static int64_t counted_ms(uint32_t ttl)
+{
+	if (ttl > INT32_MAX) /* RFC 2181, section 8 */
+		ttl = 0;
+	if (ttl < NAMES_TTL_MIN)
+		ttl = NAMES_TTL_MIN;
+	return (int64_t)least(ttl, NAMES_TTL_MAX) * 1000;
+}
+
+/* The address under every name up to the one that has it; the question's last, so that it is the
+ * first to be told. */
 static size_t note(struct dns_names *log, const struct chain *chain, const struct dns_record *r,
 	const struct addr *addr, int64_t now_ms)
 {
-	uint32_t ttl = least(least(r->ttl, chain->ttl), TTL_MAX);
+	int64_t until_ms = now_ms + counted_ms(least(r->ttl, chain->ttl));
 	char text[DNS_NAME_TEXT_MAX];
 	unsigned owner = 0;
 	size_t n = 0;
@@ -310,9 +320,9 @@ static size_t note(struct dns_names *log, const struct chain *chain, const struc
 		owner++;
 	if (owner == chain->len)
 		return 0;
-	for (unsigned i = 0; i <= owner; i++) {
+	for (unsigned i = owner + 1; i-- > 0;) {
 		if (dns_wire_format(&chain->names[i], text))
-			n += dns_names_add(log, addr, text, now_ms + (int64_t)ttl * 1000, true);
+			n += dns_names_add(log, addr, text, until_ms, true);
 	}
 	return n;
 }

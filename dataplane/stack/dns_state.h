@@ -37,6 +37,7 @@ struct dns {
 	struct endpoint upstreams[DNS_UPSTREAMS_MAX];
 	size_t upstream_count;
 	struct dns_hosts *hosts;
+	bool answer_unlisted;
 	struct dns_names *names;
 	struct timer tell_names;
 

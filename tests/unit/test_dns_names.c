@@ -99,17 +99,33 @@ START_TEST(addresses_get_the_questions_name_and_the_cnames)
 	struct message m = message("WWW.example.org", 0);
 
 	add_cname(&m, "www.example.org", 300, "cdn.example.net");
-	add_cname(&m, "cdn.example.net", 20, "edge.example.net");
+	add_cname(&m, "cdn.example.net", 40, "edge.example.net");
 	add_a(&m, "edge.example.net", 60, 0x01020304);
 	add_a(&m, "edge.example.net", 60, 0x01020305);
 	add_a(&m, "unrelated.example.net", 60, 0x01020306);
 	ck_assert_uint_eq(dns_names_learn(log_, m.b, m.len, 1000), 6);
-	ck_assert_uint_eq(names_of(0x01020304, 20999), 3);
-	ck_assert_str_eq(names[0], "edge.example.net");
+	ck_assert_uint_eq(names_of(0x01020304, 40999), 3);
+	ck_assert_str_eq(names[0], "www.example.org"); /* what was asked for */
 	ck_assert_str_eq(names[1], "cdn.example.net");
-	ck_assert_str_eq(names[2], "www.example.org");
-	ck_assert_uint_eq(names_of(0x01020304, 21000), 0); /* the least TTL on the way */
+	ck_assert_str_eq(names[2], "edge.example.net");
+	ck_assert_uint_eq(names_of(0x01020304, 41000), 0); /* the least TTL on the way */
 	ck_assert_uint_eq(names_of(0x01020306, 1000), 0);
+}
+END_TEST
+
+START_TEST(a_name_counts_30_seconds_at_least_and_an_hour_at_most)
+{
+	static const uint32_t ttls[] = {0, 29, 31, 3600, 3601, 0x7fffffff, 0xffffffff};
+	static const int64_t counted[] = {30, 30, 31, 3600, 3600, 3600, 30};
+
+	for (uint32_t i = 0; i < sizeof(ttls) / sizeof(ttls[0]); i++) {
+		struct message m = message("a.example", 0);
+
+		add_a(&m, "a.example", ttls[i], 100 + i);
+		dns_names_learn(log_, m.b, m.len, 0);
+		ck_assert_uint_eq(names_of(100 + i, counted[i] * 1000 - 1), 1);
+		ck_assert_uint_eq(names_of(100 + i, counted[i] * 1000), 0);
+	}
 }
 END_TEST
 
@@ -240,6 +256,7 @@ static Suite *dns_names_suite(void)
 	tcase_set_timeout(tc, 30);
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, addresses_get_the_questions_name_and_the_cnames);
+	tcase_add_test(tc, a_name_counts_30_seconds_at_least_and_an_hour_at_most);
 	tcase_add_test(tc, cnames_in_any_order_and_in_circles);
 	tcase_add_test(tc, what_is_no_answer_teaches_nothing);
 	tcase_add_test(tc, news_is_told_once_and_renewals_are_news);

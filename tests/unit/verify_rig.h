@@ -110,7 +110,9 @@ static inline struct hello hello_to(const char *name)
 	return hello_records(&(struct hello_form){.name = name}, 16384);
 }
 
-/* A table of rules that allow a name each (deny: '!', verify dns: '~', a prefix: '/'). */
+/*
+ * A table of rules that allow a name each (deny: '!', verify dns: '~') or a
+ * prefix ('/', deny: '-'). */
 static inline uint8_t *names_table(const char *const *text, size_t n, size_t *len)
 {
 	struct policy_rule rules[8];
@@ -123,9 +125,9 @@ static inline uint8_t *names_table(const char *const *text, size_t n, size_t *le
 	for (size_t i = 0; i < n; i++) {
 		char first = text[i][0];
 
-		rules[i] = (struct policy_rule){
-			.allow = first != '!', .verify_dns = first == '~', .by = (int32_t)i};
-		if (first == '/') {
+		rules[i] = (struct policy_rule){.allow = first != '!' && first != '-',
+			.verify_dns = first == '~', .by = (int32_t)i};
+		if (first == '/' || first == '-') {
 			ck_assert_int_eq(prefix_parse(text[i] + 1, false, &prefixes[i]), 0);
 			rules[i].to = &prefixes[i];
 			rules[i].n_to = 1;
