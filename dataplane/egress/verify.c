@@ -10,9 +10,10 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/types.h>
 
 #define HELD_FIRST 1024u
-#define PIECE 4096u /* looked at in a go: a unit is mostly shorter, and its body is not copied */
+#define PIECE 4096u /* looked at in a go; what a body has beyond is not copied */
 
 enum protocol { UNKNOWN, TLS, HTTP };
 
@@ -23,11 +24,12 @@ struct verify {
 	struct http_host http;
 	uint8_t *held;
 	uint32_t held_len, held_size;
+	uint32_t lent; /* of these, went out with the last call */
 	uint64_t skip; /* bytes that pass whatever they are */
 	uint8_t protocol;
-	bool lent;    /* what is held has gone out with the last call */
 	bool named;   /* a unit with a name, or in place of one, has passed */
 	bool settled; /* nothing is looked at any more */
+	bool refused; /* behind what was lent */
 };
 
 static struct timer_wheel *wheel(const struct verify *v)
@@ -69,20 +71,29 @@ struct verify *verify_new(const struct verify_flow *flow)
 
 /* ---- what is held ---- */
 
-static void drop_held(struct verify *v)
+static void free_held(struct verify *v)
 {
 	*v->flow.memory -= v->held_size;
 	free(v->held);
 	v->held = NULL;
-	v->held_len = v->held_size = 0;
-	v->lent = false;
+	v->held_len = v->held_size = v->lent = 0;
+}
+
+static void drop_lent(struct verify *v)
+{
+	v->held_len -= v->lent;
+	if (!v->held_len)
+		free_held(v);
+	else if (v->lent)
+		memmove(v->held, v->held + v->lent, v->held_len);
+	v->lent = 0;
 }
 
 void verify_free(struct verify *v)
 {
 	if (!v)
 		return;
-	drop_held(v);
+	free_held(v);
 	timer_disarm(wheel(v), &v->deadline);
 	free(v);
 }
@@ -126,17 +137,18 @@ static uint32_t hold(struct verify *v, const uint8_t *bytes, size_t len)
 
 /* ---- units ---- */
 
-static int next_unit(struct verify *v, struct unit *unit)
+/* Of these bytes, the first of which is a unit's. */
+static int next_unit(struct verify *v, const uint8_t *bytes, size_t len, struct unit *unit)
 {
 	bool may_be_tls = v->protocol == UNKNOWN ||
 		(v->protocol == HTTP && http_host_switches(&v->http));
 
-	if (may_be_tls && v->held[0] == SNI_FIRST_BYTE)
+	if (may_be_tls && bytes[0] == SNI_FIRST_BYTE)
 		v->protocol = TLS;
 	else if (v->protocol == UNKNOWN)
 		v->protocol = HTTP;
-	return v->protocol == TLS ? sni_next(&v->sni, v->held, v->held_len, unit)
-				  : http_host_next(&v->http, v->held, v->held_len, unit);
+	return v->protocol == TLS ? sni_next(&v->sni, bytes, len, unit)
+				  : http_host_next(&v->http, bytes, len, unit);
 }
 
 static bool admit(struct verify *v, const struct unit *unit)
@@ -159,29 +171,61 @@ static bool admit(struct verify *v, const struct unit *unit)
 	return ok;
 }
 
-static bool pass(struct verify *v, const struct unit *unit)
+/* The next unit of what is held: its length; 0: not whole yet; -EACCES: refused. */
+static ssize_t judge_unit(struct verify *v, uint32_t at)
 {
-	if (unit->names && !admit(v, unit))
-		return false;
-	v->skip = unit->skip;
-	v->settled = unit->last;
-	v->lent = true;
+	struct unit unit;
+	int rc = next_unit(v, v->held + at, v->held_len - at, &unit);
+
+	if (rc < 0)
+		refuse(v, COUNTER_VERIFY_REFUSED_PROTOCOL);
+	if (rc < 0 || (rc && unit.names && !admit(v, &unit)))
+		return -EACCES;
+	if (rc == 0)
+		return 0;
+	v->skip = unit.skip;
+	v->settled = unit.last;
 	if (v->named)
 		timer_disarm(wheel(v), &v->deadline);
-	return true;
+	return (ssize_t)unit.len;
+}
+
+/* So many of these bytes pass without a look. */
+static uint32_t pass_blindly(struct verify *v, size_t len)
+{
+	uint32_t n = (uint32_t)(v->settled || v->skip > len ? len : v->skip);
+
+	if (!v->settled)
+		v->skip -= n;
+	return n;
+}
+
+/* All that may go of what is held. */
+static uint32_t judge_held(struct verify *v)
+{
+	uint32_t at = 0;
+
+	while (at < v->held_len) {
+		ssize_t n = v->settled || v->skip ? (ssize_t)pass_blindly(v, v->held_len - at)
+						  : judge_unit(v, at);
+
+		v->refused = n < 0;
+		if (n <= 0)
+			break;
+		at += (uint32_t)n;
+	}
+	return at;
 }
 
 bool verify_feed(struct verify *v, const uint8_t *bytes, size_t len, struct verify_span *out)
 {
 	uint32_t before, n;
-	struct unit unit;
-	int rc;
 
-	if (v->lent)
-		drop_held(v);
+	if (v->refused)
+		return false;
+	drop_lent(v);
 	if (v->settled || v->skip) {
-		n = (uint32_t)(v->settled || v->skip > len ? len : v->skip);
-		v->skip -= v->settled ? 0 : n;
+		n = pass_blindly(v, len);
 		*out = (struct verify_span){bytes, n, n};
 		return true;
 	}
@@ -189,24 +233,19 @@ bool verify_feed(struct verify *v, const uint8_t *bytes, size_t len, struct veri
 	n = hold(v, bytes, len);
 	if (!n)
 		return refuse(v, COUNTER_VERIFY_BOUNDS);
-	rc = next_unit(v, &unit);
-	if (rc < 0)
-		return refuse(v, COUNTER_VERIFY_REFUSED_PROTOCOL);
-	if (rc == 0) {
-		if (!timer_armed(&v->deadline))
-			timer_arm(wheel(v), &v->deadline, VERIFY_WAIT_MS);
-		*out = (struct verify_span){NULL, 0, n};
-		return true;
-	}
-	if (!pass(v, &unit))
+	v->lent = judge_held(v);
+	if (v->refused && !v->lent)
 		return false;
-	*out = (struct verify_span){v->held, unit.len, unit.len - before};
+	/* What was refused is left to them, so they come again. */
+	*out = (struct verify_span){v->held, v->lent, v->refused ? v->lent - before : n};
+	if (v->lent < v->held_len && !timer_armed(&v->deadline))
+		timer_arm(wheel(v), &v->deadline, VERIFY_WAIT_MS);
 	return true;
 }
 
 size_t verify_held(const struct verify *v)
 {
-	return v->lent ? 0 : v->held_len;
+	return v->held_len - v->lent;
 }
 
 bool verify_end(struct verify *v)
