@@ -4,13 +4,15 @@
  *
  *	guest ──UDP──► dns_udp_query ─┐              ┌─ dns_hosts: answered here
  *	      ──TCP──► dns_tcp ───────┴► dns_handle ─┼─ of no use to the guest: NXDOMAIN
- *	      ◄────────────────────────  dns_deliver └─ dns_query ──► upstream 1, 2, … ──┐
- *	                                     ▲                                           │
- *	                                     └──────────── dns_names (the log) ◄─────────┘
+ *	      ◄────────────────────────  dns_pass_on ├─ dns_cache: asked before
+ *	                                   │     ▲   └─ dns_query ──► upstream 1, 2, … ──┐
+ *	                    dns_names ◄────┘     └───────────────────────────────────────┘
  *
  * A message passes through as it is, but for its id: flags, EDNS options, DNSSEC records and types
  * that we do not know are between the guest and its upstream. What is ours: answers too long for
- * the client's UDP become empty ones with TC, so that it asks again by TCP.
+ * the client's UDP become empty ones with TC, so that it asks again by TCP; plain questions are
+ * answered from dns_cache while it can; and while the policy has names, keys for encrypted client
+ * hellos are taken out (dns_service).
  */
 #include "dataplane/stack/dns_state.h"
 
@@ -49,7 +51,10 @@ struct dns *dns_new(struct loop *loop, struct egress *egress, struct counters *c
 	dns->events = *events;
 	dns->tell_names.fire = tell_names;
 	dns->names = dns_names_new();
-	if (!dns->names) {
+	dns->cache = dns_cache_new();
+	if (!dns->names || !dns->cache) {
+		dns_names_free(dns->names);
+		dns_cache_free(dns->cache);
 		free(dns);
 		return NULL;
 	}
@@ -64,6 +69,7 @@ void dns_free(struct dns *dns)
 	dns_reset(dns);
 	dns_hosts_free(dns->hosts);
 	dns_names_free(dns->names);
+	dns_cache_free(dns->cache);
 	free(dns);
 }
 
@@ -74,6 +80,7 @@ int dns_upstreams_set(struct dns *dns, const struct endpoint *upstreams, size_t 
 	if (count)
 		memcpy(dns->upstreams, upstreams, count * sizeof(*upstreams));
 	dns->upstream_count = count;
+	dns_cache_clear(dns->cache); /* others may know better */
 	return 0;
 }
 
@@ -100,6 +107,7 @@ void dns_reset(struct dns *dns)
 	dns_conns_free(dns);
 	timer_disarm(loop_wheel(dns->loop), &dns->tell_names);
 	dns_names_clear(dns->names);
+	dns_cache_clear(dns->cache);
 }
 
 size_t dns_queries(const struct dns *dns)
@@ -135,8 +143,20 @@ static bool answer_locally(struct dns *dns, const struct dns_asker *asker,
 	if (!len)
 		return false;
 	counter_inc(dns->counters, COUNTER_DNS_ANSWERED_LOCALLY);
-	dns_learn(dns, buf, len);
-	dns_deliver(dns, asker, info, buf, len);
+	dns_pass_on(dns, asker, info, buf, len);
+	return true;
+}
+
+static bool answer_from_cache(struct dns *dns, const struct dns_asker *asker,
+	const struct dns_query_info *info, const uint8_t *msg)
+{
+	uint8_t buf[DNS_CACHE_ANSWER_MAX];
+	size_t len = dns_cache_get(dns->cache, info, msg, buf, loop_now(dns->loop));
+
+	if (!len)
+		return false;
+	counter_inc(dns->counters, COUNTER_DNS_ANSWERED_FROM_CACHE);
+	dns_pass_on(dns, asker, info, buf, len);
 	return true;
 }
 
@@ -178,7 +198,8 @@ void dns_handle(struct dns *dns, const struct dns_asker *asker, const uint8_t *m
 			dns_deliver_error(dns, asker, &info, msg, (enum dns_rcode)rc);
 		return;
 	}
-	if (answer_locally(dns, asker, &info, msg) || refuse_unlisted(dns, asker, &info, msg))
+	if (answer_locally(dns, asker, &info, msg) || refuse_unlisted(dns, asker, &info, msg) ||
+		answer_from_cache(dns, asker, &info, msg))
 		return;
 	rc = dns_query_start(dns, asker, &info, msg, len);
 	if (rc == 0 || rc == -EALREADY)
@@ -216,8 +237,8 @@ static size_t truncated(
 	return dns_answer_end(&a, (enum dns_rcode)(flags & DNS_RCODE));
 }
 
-void dns_deliver(struct dns *dns, const struct dns_asker *asker, const struct dns_query_info *info,
-	uint8_t *msg, size_t len)
+static void deliver(struct dns *dns, const struct dns_asker *asker,
+	const struct dns_query_info *info, uint8_t *msg, size_t len)
 {
 	uint8_t buf[DNS_UDP_SIZE];
 
@@ -228,6 +249,31 @@ void dns_deliver(struct dns *dns, const struct dns_asker *asker, const struct dn
 		return;
 	}
 	send_answer(dns, asker, msg, len);
+}
+
+/* Feeds the name log. */
+static void learn(struct dns *dns, const uint8_t *msg, size_t len)
+{
+	size_t n = dns_names_learn(dns->names, msg, len, clock_wall_ms());
+
+	if (n && dns->events.names && !timer_armed(&dns->tell_names))
+		timer_arm(loop_wheel(dns->loop), &dns->tell_names, TELL_NAMES_MS);
+}
+
+void dns_pass_on(struct dns *dns, const struct dns_asker *asker, const struct dns_query_info *info,
+	uint8_t *msg, size_t len)
+{
+	if (policy_has_names(dns) && dns_has_ech(msg, len)) {
+		counter_inc(dns->counters, COUNTER_DNS_ECH_STRIPPED);
+		len = dns_strip_ech(msg, len, dns->anew, sizeof(dns->anew));
+		if (!len) {
+			dns_deliver_error(dns, asker, info, msg, DNS_SERVFAIL);
+			return;
+		}
+		msg = dns->anew;
+	}
+	learn(dns, msg, len);
+	deliver(dns, asker, info, msg, len);
 }
 
 void dns_deliver_error(struct dns *dns, const struct dns_asker *asker,
@@ -243,14 +289,6 @@ void dns_deliver_error(struct dns *dns, const struct dns_asker *asker,
 }
 
 /* ---- the name log ---- */
-
-void dns_learn(struct dns *dns, const uint8_t *msg, size_t len)
-{
-	size_t n = dns_names_learn(dns->names, msg, len, clock_wall_ms());
-
-	if (n && dns->events.names && !timer_armed(&dns->tell_names))
-		timer_arm(loop_wheel(dns->loop), &dns->tell_names, TELL_NAMES_MS);
-}
 
 void dns_names_restore(struct dns *dns, const struct dns_name *names, size_t count)
 {

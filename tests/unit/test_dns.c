@@ -316,17 +316,38 @@ END_TEST
 
 START_TEST(ids_and_ports_are_fresh)
 {
+	static const char *const names[] = {"a.example", "b.example", "c.example", "d.example"};
 	uint16_t ids[4], ports[4];
 
 	use(1);
 	for (unsigned i = 0; i < 4; i++) {
-		query(7, "www.example.org");
+		query(7, names[i]);
 		run_for(i + 1, 1000);
 		ids[i] = stubs[0].last_id;
 		ports[i] = stubs[0].last_port;
 	}
 	ck_assert(ids[0] != ids[1] || ids[1] != ids[2] || ids[2] != ids[3]);
 	ck_assert(ports[0] != ports[1] || ports[1] != ports[2] || ports[2] != ports[3]);
+}
+END_TEST
+
+START_TEST(what_was_answered_is_not_asked_again)
+{
+	use(1);
+	query(1, "www.example.org");
+	run_for(1, 1000);
+	query(2, "WWW.example.org");
+	ck_assert_uint_eq(answers, 2); /* at once */
+	expect_answer(2, DNS_NOERROR, 1);
+	ck_assert_uint_eq(stubs[0].asked, 1);
+	use(1); /* other upstreams may know better */
+	query(3, "www.example.org");
+	run_for(3, 1000);
+	dns_reset(dns); /* another guest */
+	query(4, "www.example.org");
+	run_for(4, 1000);
+	ck_assert_uint_eq(stubs[0].asked, 3);
+	ck_assert_uint_eq(counters.value[COUNTER_DNS_ANSWERED_FROM_CACHE], 1);
 }
 END_TEST
 
@@ -795,6 +816,7 @@ static Suite *dns_suite(void)
 	tcase_add_checked_fixture(udp, setup, teardown);
 	tcase_add_test(udp, an_answer_comes_back_under_the_guests_id);
 	tcase_add_test(udp, ids_and_ports_are_fresh);
+	tcase_add_test(udp, what_was_answered_is_not_asked_again);
 	tcase_add_test(udp, only_the_right_answer_is_believed);
 	tcase_add_test(udp, a_failing_upstream_is_followed_by_the_next);
 	tcase_add_test(udp, a_dead_upstream_is_followed_by_the_next_at_once);
