@@ -58,6 +58,14 @@
 	X(EGRESS_FAILED, "egress.failed")                                                          \
 	X(EGRESS_HALF_OPEN, "egress.half_open_bound")                                              \
 	X(EGRESS_NO_FDS, "egress.no_fds")                                                          \
+	/* names on the wire */                                                                    \
+	X(VERIFY_TLS_HELLOS, "verify.tls_hellos")                                                  \
+	X(VERIFY_HTTP_REQUESTS, "verify.http_requests")                                            \
+	X(VERIFY_REFUSED_NAME, "verify.refused_name")                                              \
+	X(VERIFY_REFUSED_NAMELESS, "verify.refused_nameless")                                      \
+	X(VERIFY_REFUSED_PROTOCOL, "verify.refused_protocol")                                      \
+	X(VERIFY_LATE, "verify.late")                                                              \
+	X(VERIFY_BOUNDS, "verify.bounds")                                                          \
 	/* ICMP */                                                                                 \
 	X(ICMP_ECHO_REQUESTS, "icmp.echo_requests")                                                \
 	X(ICMP_ECHO_REPLIES, "icmp.echo_replies")                                                  \

@@ -212,6 +212,10 @@ static void syn_rcvd_input(struct tcp_flow *f, const struct segment *s)
 	}
 	f->snd_una = s->ack;
 	f->snd_wnd = (uint32_t)s->window << f->snd_wscale;
+	if (!checked_begin(f)) {
+		flow_reset(f);
+		return;
+	}
 	flow_established(f);
 	splice_input(f, s);
 }

@@ -171,7 +171,7 @@ void tcp_recheck(struct tcp *tcp)
 	while ((e = flow_table_next(tcp->flows, &slot))) {
 		struct tcp_flow *f = (struct tcp_flow *)e;
 
-		if (!still_allowed(tcp, f))
+		if (!still_allowed(tcp, f) || !checked_stands(f))
 			flow_reset(f);
 	}
 }
@@ -206,7 +206,7 @@ void tcp_busy(const struct tcp *tcp, struct busy *busy)
 			busy->live++;
 		else
 			busy->pending++;
-		busy->queued += f->spill_len || f->reorder;
+		busy->queued += f->spill_len || f->reorder || (f->verify && verify_held(f->verify));
 	}
 }
 
