@@ -55,6 +55,16 @@
 	X(EGRESS_FAILED, "egress.failed")                                                          \
 	X(EGRESS_HALF_OPEN, "egress.half_open_bound")                                              \
 	X(EGRESS_NO_FDS, "egress.no_fds")                                                          \
+	/* proxies */                                                                              \
+	X(PROXY_TUNNELS, "proxy.tunnels")                                                          \
+	X(PROXY_REFUSED, "proxy.refused")                                                          \
+	X(PROXY_FAILED, "proxy.failed")                                                            \
+	X(PROXY_UNFIT, "proxy.unfit")                                                              \
+	X(PROXY_FALLBACKS, "proxy.fallbacks")                                                      \
+	X(PROXY_ASSOCIATIONS, "proxy.associations")                                                \
+	X(PROXY_UDP_TX, "proxy.udp.tx.datagrams")                                                  \
+	X(PROXY_UDP_RX, "proxy.udp.rx.datagrams")                                                  \
+	X(PROXY_UDP_DROPPED, "proxy.udp.dropped")                                                  \
 	/* ICMP */                                                                                 \
 	X(ICMP_ECHO_REQUESTS, "icmp.echo_requests")                                                \
 	X(ICMP_ECHO_REPLIES, "icmp.echo_replies")                                                  \
