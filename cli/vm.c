@@ -159,6 +159,8 @@ static void show(const struct cli *cli, struct json_object *vm)
 	show_lease(vm);
 	line("dns", doc_join(doc_get(vm, "dns.upstreams"), text, sizeof(text)));
 	line("search", doc_join(doc_get(vm, "dns.search"), text, sizeof(text)));
+	if (strcmp(doc_text(vm, "dns.unlisted"), "answer") == 0)
+		line("unlisted", "names that no rule could admit are answered");
 	show_proxy(vm);
 	line("policy", policy_word(doc_get(vm, "policy"), text, sizeof(text)));
 	line("host access", doc_bool(vm, "host_access") ? "yes" : "no");

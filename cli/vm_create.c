@@ -33,6 +33,8 @@ enum {
 	OPT_SUBNET = 's',
 	OPT_MAC = 'M',
 	OPT_DNS = 'd',
+	OPT_SEARCH = 'S',
+	OPT_DNS_UNLISTED = 'u',
 	OPT_EPHEMERAL = 'e',
 	OPT_TTL = 't'
 };
@@ -45,6 +47,9 @@ const struct option vm_create_options[] = {
 	{OPT_SUBNET, 0, "subnet", "CIDR", "the guest's network (default 10.0.2.0/24)"},
 	{OPT_MAC, 0, "mac", "MAC", "the guest's hardware address"},
 	{OPT_DNS, 0, "dns", "ADDR", "ask this DNS server; may be given again"},
+	{OPT_SEARCH, 0, "search", "DOMAIN", "a search domain of the guest; may be given again"},
+	{OPT_DNS_UNLISTED, 0, "dns-unlisted", "nxdomain|answer",
+		"what DNS says of names that no rule of the policy could admit"},
 	{OPT_EPHEMERAL, 0, "ephemeral", NULL, "stay, and delete the VM at a signal"},
 	{OPT_TTL, 0, "ttl", "DURATION", "delete the VM after so long without a VMM: 90s, 10m, 2h"},
 	OPTION_POLICY,
@@ -136,10 +141,20 @@ static int take_ttl(const struct cli *cli, struct create *c, const char *value)
 	return 0;
 }
 
+/* Appends to a list of dns. */
+static void add_dns(struct create *c, const char *key, const char *value)
+{
+	struct json_object *dns = member(c->body, "dns"), *list = doc_get(dns, key);
+
+	if (!list) {
+		list = json_object_new_array();
+		json_object_object_add(dns, key, list);
+	}
+	json_object_array_add(list, json_object_new_string(value));
+}
+
 static int take_option(struct cli *cli, struct create *c, const struct given *given)
 {
-	struct json_object *dns, *upstreams;
-
 	switch (given->id) {
 	case OPT_LINK:
 		return take_link(cli, c, given->value);
@@ -150,13 +165,13 @@ static int take_option(struct cli *cli, struct create *c, const struct given *gi
 		doc_put_text(member(c->body, "net"), "mac", given->value);
 		return 0;
 	case OPT_DNS:
-		dns = member(c->body, "dns");
-		upstreams = doc_get(dns, "upstreams");
-		if (!upstreams) {
-			upstreams = json_object_new_array();
-			json_object_object_add(dns, "upstreams", upstreams);
-		}
-		json_object_array_add(upstreams, json_object_new_string(given->value));
+		add_dns(c, "upstreams", given->value);
+		return 0;
+	case OPT_SEARCH:
+		add_dns(c, "search", given->value);
+		return 0;
+	case OPT_DNS_UNLISTED:
+		doc_put_text(member(c->body, "dns"), "unlisted", given->value);
 		return 0;
 	case OPT_EPHEMERAL:
 		c->ephemeral = true;

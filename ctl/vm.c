@@ -390,6 +390,7 @@ static bool changeable(const struct vm *vm, const struct vm_config *to, struct e
 	allowed.n_upstreams = vm->config.n_upstreams;
 	memcpy(allowed.search, vm->config.search, sizeof(allowed.search));
 	allowed.n_search = vm->config.n_search;
+	allowed.answer_unlisted = vm->config.answer_unlisted;
 	allowed.proxy = vm->config.proxy;
 	allowed.host_access = vm->config.host_access;
 	allowed.ttl_s = vm->config.ttl_s;

@@ -271,9 +271,22 @@ static int read_dns_list(struct json_object *dns, const char *key, size_t max,
 	return 0;
 }
 
+static int read_unlisted(struct json_object *dns, struct vm_config *config, struct error *err)
+{
+	const char *text = "nxdomain";
+
+	if (json_get_string(dns, "dns", "unlisted", &text, err) < 0)
+		return -1;
+	config->answer_unlisted = strcmp(text, "answer") == 0;
+	if (!config->answer_unlisted && strcmp(text, "nxdomain") != 0)
+		return error_set(err, 400, "dns.unlisted", "\"%.32s\" is not nxdomain or answer",
+			text);
+	return 0;
+}
+
 static int read_dns(struct json_object *doc, struct vm_config *config, struct error *err)
 {
-	static const char *const fields[] = {"upstreams", "search", NULL};
+	static const char *const fields[] = {"upstreams", "search", "unlisted", NULL};
 	struct json_object *dns = NULL;
 	int got = json_get_object(doc, "", "dns", &dns, err);
 
@@ -283,7 +296,9 @@ static int read_dns(struct json_object *doc, struct vm_config *config, struct er
 		return -1;
 	if (read_dns_list(dns, "upstreams", VM_UPSTREAMS_MAX, config, err) < 0)
 		return -1;
-	return read_dns_list(dns, "search", VM_SEARCH_MAX, config, err);
+	if (read_dns_list(dns, "search", VM_SEARCH_MAX, config, err) < 0)
+		return -1;
+	return read_unlisted(dns, config, err);
 }
 
 int vm_config_read(struct json_object *doc, const char *runtime_dir, enum vm_link link_default,
@@ -327,6 +342,7 @@ static struct json_object *dns_json(const struct vm_config *config)
 	for (size_t i = 0; i < config->n_search; i++)
 		json_object_array_add(list, json_object_new_string(config->search[i]));
 	json_object_object_add(dns, "search", list);
+	json_put_string(dns, "unlisted", config->answer_unlisted ? "answer" : "nxdomain");
 	return dns;
 }
 

@@ -91,6 +91,7 @@ static struct worker_dns dns_of(const struct vm *vm, const char **search)
 						      : vm->vms->n_upstreams,
 		.search = search,
 		.n_search = vm->config.n_search,
+		.answer_unlisted = vm->config.answer_unlisted,
 	};
 }
 

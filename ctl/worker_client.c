@@ -206,6 +206,7 @@ static void put_dns(const struct worker_dns *dns, struct dns_msg *out)
 	out->msg.n_upstreams = dns->n_upstreams;
 	out->msg.upstreams = out->pointers;
 	out->msg.n_search = dns->n_search;
+	out->msg.answer_unlisted = dns->answer_unlisted;
 	out->msg.search = out->search;
 }
 

@@ -56,6 +56,7 @@ struct worker_dns {
 	size_t n_upstreams;
 	const char *const *search;
 	size_t n_search;
+	bool answer_unlisted; /* names that no rule could admit */
 };
 
 struct worker_host {

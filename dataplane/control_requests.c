@@ -75,6 +75,13 @@ static bool set_dns(const struct request *r, const Netdp__DnsSet *msg, int *code
 	struct endpoint upstreams[UPSTREAMS_MAX];
 	char names[NET_SEARCH_MAX][256];
 	const char *search[NET_SEARCH_MAX];
+	struct worker_dns dns = {
+		.upstreams = upstreams,
+		.upstream_count = msg->n_upstreams,
+		.search = search,
+		.search_count = msg->n_search,
+		.answer_unlisted = msg->answer_unlisted,
+	};
 
 	if (msg->n_upstreams > UPSTREAMS_MAX || msg->n_search > NET_SEARCH_MAX)
 		return false;
@@ -91,7 +98,7 @@ static bool set_dns(const struct request *r, const Netdp__DnsSet *msg, int *code
 			return false;
 		search[i] = names[i];
 	}
-	*code = worker_dns_set(r->worker, upstreams, msg->n_upstreams, search, msg->n_search, err);
+	*code = worker_dns_set(r->worker, &dns, err);
 	return true;
 }
 

@@ -43,6 +43,9 @@
 	/* DNS */                                                                                  \
 	X(DNS_QUERIES, "dns.queries")                                                              \
 	X(DNS_ANSWERED_LOCALLY, "dns.answered_locally")                                            \
+	X(DNS_ANSWERED_FROM_CACHE, "dns.answered_from_cache")                                      \
+	X(DNS_UNLISTED, "dns.unlisted")                                                            \
+	X(DNS_ECH_STRIPPED, "dns.ech_stripped")                                                    \
 	X(DNS_FORWARDED, "dns.forwarded")                                                          \
 	X(DNS_MALFORMED, "dns.malformed")                                                          \
 	X(DNS_SERVFAIL, "dns.servfail")                                                            \

@@ -554,17 +554,17 @@ int worker_hosts_set(struct worker *w, const struct worker_host *hosts, size_t c
 	return 0;
 }
 
-int worker_dns_set(struct worker *w, const struct endpoint *upstreams, size_t count,
-	const char *const *search, size_t search_count, struct error *err)
+int worker_dns_set(struct worker *w, const struct worker_dns *dns, struct error *err)
 {
 	struct net *net = &w->config.net;
 
-	if (dns_upstreams_set(w->dns, upstreams, count) < 0)
+	if (dns_upstreams_set(w->dns, dns->upstreams, dns->upstream_count) < 0)
 		return error_set(
 			err, 400, "dns.upstreams", "vm %s: too many DNS upstreams", w->config.vm);
 	memset(net->search, 0, sizeof(net->search));
-	for (size_t i = 0; i < search_count && i < NET_SEARCH_MAX; i++)
-		snprintf(net->search[i], sizeof(net->search[i]), "%s", search[i]);
+	for (size_t i = 0; i < dns->search_count && i < NET_SEARCH_MAX; i++)
+		snprintf(net->search[i], sizeof(net->search[i]), "%s", dns->search[i]);
+	dns_answer_unlisted(w->dns, dns->answer_unlisted);
 	return 0;
 }
 

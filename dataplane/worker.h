@@ -41,6 +41,14 @@ struct worker_host {
 	size_t addr_count;
 };
 
+struct worker_dns {
+	const struct endpoint *upstreams;
+	size_t upstream_count;
+	const char *const *search;
+	size_t search_count;
+	bool answer_unlisted; /* as dns_answer_unlisted() */
+};
+
 struct worker_config {
 	char vm[64];
 	struct net net;
@@ -131,8 +139,7 @@ void worker_proxies_set(struct worker *worker, struct proxies *proxies);
 struct egress *worker_egress(const struct worker *worker);
 int worker_hosts_set(struct worker *worker, const struct worker_host *hosts, size_t count,
 	bool host_access, struct error *err);
-int worker_dns_set(struct worker *worker, const struct endpoint *upstreams, size_t count,
-	const char *const *search, size_t search_count, struct error *err);
+int worker_dns_set(struct worker *worker, const struct worker_dns *dns, struct error *err);
 void worker_lease_restore(struct worker *worker, const struct worker_lease *lease);
 bool worker_lease_now(const struct worker *worker, struct worker_lease *out);
 /* The guest's MAC, where it is not fixed. */

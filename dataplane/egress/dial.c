@@ -218,6 +218,14 @@ void egress_refuse(
 	refused(e, proto, dst, pass->verdict.by, pass->verdict.name);
 }
 
+void egress_refuse_name(
+	struct egress *e, uint8_t proto, const struct endpoint *asked, const char *name)
+{
+	int32_t by = policy_table_name_denied_by(e->policy.table, name);
+
+	egress_policy_note(&e->policy, proto, asked, by, name);
+}
+
 void egress_account(struct egress *e, const struct egress_pass *pass, uint64_t tx, uint64_t rx)
 {
 	struct rule_count *count = egress_policy_count(&e->policy, pass);
@@ -629,6 +637,11 @@ bool egress_proxies_set(struct egress *e, struct proxies *proxies)
 struct proxies *egress_proxies(const struct egress *e)
 {
 	return e->proxies;
+}
+
+bool egress_fake_ip(const struct egress *e)
+{
+	return e->proxies && e->proxies->fake_ip;
 }
 
 void egress_on_proxy_trouble(struct egress *e, proxy_trouble_fn fn, void *arg)

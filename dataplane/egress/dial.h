@@ -97,6 +97,9 @@ bool egress_admit_as(struct egress *egress, enum egress_who who, uint8_t proto,
  * protocol that has none to read); counted and reported. */
 void egress_refuse(struct egress *egress, uint8_t proto, const struct endpoint *dst,
 	const struct egress_pass *pass);
+/* Counts and reports that a guest asked `asked` for a name that no rule could admit. */
+void egress_refuse_name(
+	struct egress *egress, uint8_t proto, const struct endpoint *asked, const char *name);
 /* Bytes of the flow, from the guest and to it. */
 void egress_account(
 	struct egress *egress, const struct egress_pass *pass, uint64_t tx, uint64_t rx);
@@ -143,6 +146,8 @@ int egress_udp_way(struct egress *egress, const struct endpoint *host,
  * Flows that stand stay on their way. */
 bool egress_proxies_set(struct egress *egress, struct proxies *proxies);
 struct proxies *egress_proxies(const struct egress *egress);
+/* Whether 198.18.0.0/15 stands for names. */
+bool egress_fake_ip(const struct egress *egress);
 void egress_on_proxy_trouble(struct egress *egress, proxy_trouble_fn fn, void *arg);
 
 /* Where a guest's destination lies for the host: the gateway is 127.0.0.1, others themselves. */

@@ -76,6 +76,14 @@ int dns_upstreams_set(struct dns *dns, const struct endpoint *upstreams, size_t 
  * host_access: whether host.internal and its aliases are the gateway, else they do not exist. */
 int dns_hosts_set(struct dns *dns, const struct dns_host *hosts, size_t count, bool host_access);
 
+/* What becomes of questions for names that no rule could admit while the policy has names: they do not
+ * exist (NXDOMAIN, as it is at first), or are answered as any. */
+void dns_answer_unlisted(struct dns *dns, bool answer);
+
+/* Whether what is sent to dst is ours to answer: the gateway's port 53, and any resolver's while the
+ * policy has names, since the name log must hear of all that the guest is told. */
+bool dns_answers_for(const struct dns *dns, const struct endpoint *dst);
+
 /* A datagram from the guest. Any bytes; msg is only read during the call. The answer may come before
  * this returns, or when whoever asked has gone. */
 void dns_udp_query(struct dns *dns, const struct dns_from *from, const uint8_t *msg, size_t len);

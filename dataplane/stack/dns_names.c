@@ -11,12 +11,14 @@
 #include "common/be.h"
 #include "common/os.h"
 #include "common/siphash.h"
+#include "dataplane/stack/dns_service.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #define CHAIN_MAX 16u    /* CNAMEs followed in one answer */
 #define RECORDS_MAX 256u /* records looked at in one answer */
+#define HINTS_MAX 16u    /* addresses of one service binding */
 #define FIRST_BUCKETS 256u
 
 struct entry {
@@ -327,6 +329,34 @@ static size_t note(struct dns_names *log, const struct chain *chain, const struc
 	return n;
 }
 
+/* The addresses that a service binding hints at: a client may go there without asking further. */
+static size_t note_hints(struct dns_names *log, const struct chain *chain,
+	const struct dns_cursor *c, const struct dns_record *r, int64_t now_ms)
+{
+	struct dns_service service;
+	struct dns_param param;
+	unsigned hints = 0;
+	struct addr addr;
+	size_t n = 0;
+
+	if (!dns_service_read(c, r, &service) || service.priority == 0)
+		return 0;
+	while (dns_service_next(&service, &param) > 0) {
+		size_t size = param.key == DNS_PARAM_IPV4HINT ? 4 : 16;
+
+		if (param.key != DNS_PARAM_IPV4HINT && param.key != DNS_PARAM_IPV6HINT)
+			continue;
+		for (size_t at = 0; at + size <= param.len && hints++ < HINTS_MAX; at += size) {
+			if (size == 4)
+				addr = addr_from_v4(load_be32(param.value + at));
+			else
+				memcpy(addr.b, param.value + at, size);
+			n += note(log, chain, r, &addr, now_ms);
+		}
+	}
+	return n;
+}
+
 size_t dns_names_learn(struct dns_names *log, const uint8_t *msg, size_t len, int64_t now_ms)
 {
 	struct dns_cursor c = {msg, len, 0};
@@ -352,6 +382,8 @@ size_t dns_names_learn(struct dns_names *log, const uint8_t *msg, size_t len, in
 	for (unsigned i = 0; i < h.answers && dns_read_record(&c, &r); i++) {
 		if (record_addr(&c, &r, &addr))
 			n += note(log, &chain, &r, &addr, now_ms);
+		else if (dns_is_service(&r))
+			n += note_hints(log, &chain, &c, &r, now_ms);
 	}
 	return n;
 }

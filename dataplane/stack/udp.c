@@ -22,7 +22,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define PORT_DNS 53
 #define MTU_MIN 68 /* RFC 791 */
 #define MANY_FLOWS 2048
 #define PEERS_FEW 32
@@ -303,7 +302,7 @@ static struct udp_out *out_admit(struct udp *udp, struct udp_out *out, const str
 		egress_leave(&pass);
 		return NULL;
 	}
-	if (key->remote.port != PORT_DNS)
+	if (key->remote.port != DNS_PORT)
 		out->dns_only = false;
 	return udp_peers_add(&out->peers, host, &pass, peers_max(udp)) < 0 ? NULL : out;
 }
@@ -363,7 +362,7 @@ void udp_input(struct udp *udp, const struct packet *p)
 		client = flow_table_find(udp->flows, &key);
 	if (client)
 		udp_client_send((struct udp_client *)client, c.p, len);
-	else if (key.remote.port == PORT_DNS && addr_eq(&p->dst, &udp->net->gateway))
+	else if (dns_answers_for(udp->dns, &key.remote))
 		dns_udp_query(udp->dns, &(struct dns_from){key.guest, key.remote, 0}, c.p, len);
 	else
 		out_send(udp, p, &key, c.p, len);
@@ -413,7 +412,8 @@ static bool still_allowed(void *arg, struct udp_peer *peer)
 	const struct udp *udp = arg;
 	struct endpoint dst = egress_from_host(udp->egress, &peer->host);
 
-	return egress_stands(udp->egress, EGRESS_GUEST, IP_PROTO_UDP, &dst, &peer->pass);
+	return !dns_answers_for(udp->dns, &dst) &&
+		egress_stands(udp->egress, EGRESS_GUEST, IP_PROTO_UDP, &dst, &peer->pass);
 }
 
 void udp_recheck(struct udp *udp)

@@ -121,7 +121,7 @@ static void dialled(void *arg, int fd)
 void handshake_syn(struct tcp *tcp, const struct segment *s)
 {
 	const struct endpoint *dst = &s->key.remote;
-	bool dns = dst->port == DNS_PORT && addr_eq(&dst->addr, &tcp->net->gateway);
+	bool dns = dns_answers_for(tcp->dns, dst);
 	struct tcp_flow *f;
 	int fd;
 

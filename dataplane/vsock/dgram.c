@@ -633,7 +633,9 @@ static bool still_allowed(void *arg, struct udp_peer *peer)
 {
 	const struct tsi *tsi = arg;
 
-	return egress_stands(tsi->parts.egress, EGRESS_TSI, IP_PROTO_UDP, &peer->host, &peer->pass);
+	return !tsi_is_dns(tsi, &peer->host) &&
+		egress_stands(
+			tsi->parts.egress, EGRESS_TSI, IP_PROTO_UDP, &peer->host, &peer->pass);
 }
 
 void tsi_dgram_recheck(struct tsi_sock *sock)

@@ -338,10 +338,13 @@ bool tsi_request(struct tsi *tsi, struct vsock_conn *conn)
 
 /* ---- a new policy ---- */
 
+/* One without a pass is with our own DNS; and a resolver may be left to its own no more once the
+ * policy has names. */
 static bool still_allowed(struct tsi *tsi, const struct endpoint *peer, struct egress_pass *pass)
 {
-	return tsi_is_dns(tsi, peer) ||
-		egress_stands(tsi->parts.egress, EGRESS_TSI, IP_PROTO_TCP, peer, pass);
+	return !pass->verdict.allow ||
+		(!tsi_is_dns(tsi, peer) &&
+			egress_stands(tsi->parts.egress, EGRESS_TSI, IP_PROTO_TCP, peer, pass));
 }
 
 void tsi_stream_recheck(struct tsi *tsi)

@@ -118,6 +118,8 @@ complete -c netctl -n '__netctl_is vm create' -l link -x -a 'stream dgram attach
 complete -c netctl -n '__netctl_is vm create' -l subnet -x -d 'The network of the guest'
 complete -c netctl -n '__netctl_is vm create' -l mac -x -d 'The hardware address'
 complete -c netctl -n '__netctl_is vm create' -l dns -x -d 'A DNS server'
+complete -c netctl -n '__netctl_is vm create' -l search -x -d 'A search domain'
+complete -c netctl -n '__netctl_is vm create' -l dns-unlisted -x -a 'nxdomain answer' -d 'Names that no rule could admit'
 complete -c netctl -n '__netctl_is vm create' -l ephemeral -d 'Stay, and delete the VM at a signal'
 complete -c netctl -n '__netctl_is vm create' -l ttl -x -d 'Delete the VM after so long without a VMM'
 complete -c netctl -n '__netctl_is forward add' -l snat -d 'From the address of the gateway'
