@@ -127,6 +127,14 @@ static void on_dns_answer(void *arg, const struct dns_from *from, const uint8_t 
 		udp_deliver(w->udp, &from->asked, &from->guest, msg, len);
 }
 
+static void on_proxy_trouble(void *arg, uint8_t server, enum proxy_trouble trouble, uint32_t count)
+{
+	struct worker *w = arg;
+
+	if (w->events.proxy_trouble)
+		w->events.proxy_trouble(w->events.arg, server, trouble, count);
+}
+
 static void on_refused(void *arg, uint8_t proto, const struct endpoint *dst, int32_t by,
 	const char *name, uint32_t count)
 {
@@ -257,6 +265,7 @@ static bool make_stack(struct worker *w)
 	if (!w->icmp)
 		return false;
 	egress_on_refused(w->egress, on_refused, w);
+	egress_on_proxy_trouble(w->egress, on_proxy_trouble, w);
 	w->names = (struct names){w->dns, w->egress};
 	egress_set_names(w->egress, &(struct policy_names){names_admit, &w->names});
 	w->udp = udp_new(w->loop, &w->out, net, &w->counters, w->egress, w->dns, w->icmp);
@@ -516,6 +525,14 @@ int worker_policy_set(struct worker *w, const void *table, size_t len, uint64_t 
 		tsi_recheck(worker_tsi(w));
 	}
 	return 0;
+}
+
+void worker_proxies_set(struct worker *w, struct proxies *proxies)
+{
+	if (!egress_proxies_set(w->egress, proxies))
+		return;
+	udp_reroute(w->udp);
+	tsi_reroute(worker_tsi(w));
 }
 
 int worker_hosts_set(struct worker *w, const struct worker_host *hosts, size_t count,

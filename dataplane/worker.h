@@ -11,6 +11,7 @@
 #include "dataplane/attach.h"
 #include "dataplane/counters.h"
 #include "dataplane/egress/policy.h"
+#include "dataplane/egress/proxy_log.h"
 #include "dataplane/link/link.h"
 #include "dataplane/loop.h"
 #include "dataplane/stack/flow.h"
@@ -73,6 +74,7 @@ struct worker_events {
 	void (*lease)(void *arg, const struct worker_lease *lease);
 	void (*names)(void *arg, const struct worker_name *names, size_t count);
 	egress_refused_fn refused;
+	proxy_trouble_fn proxy_trouble;
 	/* As vsock_events.changed and .session. */
 	void (*vsock_changed)(
 		void *arg, enum vsock_kind kind, bool up, const char *text, bool refused);
@@ -130,6 +132,9 @@ int worker_stream_attach(struct worker *worker, const struct attach *attach, int
 /* As egress_policy_set(). */
 int worker_policy_set(struct worker *worker, const void *table, size_t len, uint64_t document,
 	bool cut_existing, struct error *err);
+/* Owns proxies; NULL: none. Where they are others than before, what UDP has open with the host is
+ * closed, to go by the new way with its next datagram; what TCP has open stays. */
+void worker_proxies_set(struct worker *worker, struct proxies *proxies);
 /* For what dial.h has for netctld. */
 struct egress *worker_egress(const struct worker *worker);
 int worker_hosts_set(struct worker *worker, const struct worker_host *hosts, size_t count,

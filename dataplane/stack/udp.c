@@ -160,6 +160,7 @@ static void out_free(struct udp_out *out)
 	struct udp *udp = out->flow.udp;
 
 	udp_sock_close(&out->sock);
+	udp_by_relay_clear(out);
 	timer_disarm(loop_wheel(udp->loop), &out->flow.idle);
 	flow_table_remove(udp->flows, &out->flow.entry);
 	udp_peers_clear(&out->peers);
@@ -240,6 +241,7 @@ static struct udp_out *out_new(struct udp *udp, const struct flow_key *key, int 
 	out->flow.idle.fire = out_idle;
 	out->flow.created = loop_now(udp->loop);
 	out->dns_only = true;
+	udp_by_relay_init(out);
 	if (udp_sock_open(&out->sock, &udp->io, fd, family, UDP_BATCH_ERRORS | UDP_BATCH_GRO,
 		    &out_ops) < 0) {
 		close(fd);
@@ -310,7 +312,8 @@ static void out_send(struct udp *udp, const struct packet *p, const struct flow_
 {
 	struct udp_out *out = udp_out_find(udp, &key->guest, addr_family(&key->remote.addr));
 	struct endpoint host = egress_to_host(udp->egress, EGRESS_GUEST, &key->remote);
-	const struct udp_peer *peer = out ? udp_peers_find(&out->peers, &host) : NULL;
+	struct udp_peer *peer = out ? udp_peers_find(&out->peers, &host) : NULL;
+	int way;
 
 	if (!peer) {
 		out = out_admit(udp, out, p, key, &host);
@@ -318,9 +321,18 @@ static void out_send(struct udp *udp, const struct packet *p, const struct flow_
 	}
 	if (!peer)
 		return;
+	way = udp_relay_way(&out->relay, peer);
+	if (way < 0) {
+		refuse(udp, p, -way);
+		return;
+	}
 	out->flow.used = loop_now(udp->loop);
 	out->flow.tx_bytes += len;
 	egress_account(udp->egress, &peer->pass, len, 0);
+	if (way) {
+		udp_by_relay_send(out, &host, data, len);
+		return;
+	}
 	udp_sock_ttl(&out->sock, p->ttl ? p->ttl : 1);
 	udp_sock_send(&out->sock, &host, NULL, data, len);
 }
@@ -382,6 +394,17 @@ void udp_reset(struct udp *udp)
 	udp_io_room(&udp->io);
 	while ((e = flow_table_next(udp->flows, &slot)))
 		flow_free(e);
+}
+
+void udp_reroute(struct udp *udp)
+{
+	uint32_t slot = 0;
+	struct flow_entry *e;
+
+	while ((e = flow_table_next(udp->flows, &slot))) {
+		if (!((struct udp_flow *)e)->forward)
+			out_free((struct udp_out *)e);
+	}
 }
 
 static bool still_allowed(void *arg, struct udp_peer *peer)
