@@ -354,6 +354,7 @@ void vm_begin(struct vm *vm)
 	struct map *map;
 
 	vms_insert(vm->vms, vm);
+	vm_gvproxy_open(vm);
 	vm_event(vm, "vm.created", NULL);
 	TAILQ_FOREACH(forward, &vm->forwards, next)
 		vm_event(vm, "forward.added", forward_json(forward));
@@ -389,6 +390,7 @@ void vm_end(struct vm *vm, void (*gone)(void *arg), void *arg)
 		forward_free(forward);
 	}
 	vm_vsock_close(vm, true);
+	vm_gvproxy_close(vm);
 	vm_link_close(vm, true);
 	vm_event(vm, "vm.deleted", NULL);
 	supervised_remove(vm->slot, gone, arg);
@@ -586,8 +588,10 @@ static void on_housekeeping(evutil_socket_t fd, short what, void *arg)
 		vm->guest_dirty = vm->lease_new = false;
 		vm_tsi_tick(vm);
 		vm_vhost_tick(vm);
-		if (vms->ticks % RETRY_TICKS == 0 && vm->settled && !vm->adopting)
+		if (vms->ticks % RETRY_TICKS == 0 && vm->settled && !vm->adopting) {
 			vm_settle(vm, false);
+			vm_gvproxy_open(vm);
+		}
 	}
 }
 

@@ -60,6 +60,8 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+struct api;
+struct api_socket;
 struct event;
 struct event_base;
 struct secret_key;
@@ -118,6 +120,9 @@ struct vm {
 	size_t n_maps;
 	TAILQ_HEAD(vm_dial_list, vm_dial) dials; /* connections that the worker waits for */
 
+	struct api_socket *gvproxy; /* RUNTIME/vms/NAME/gvproxy.sock, or NULL */
+	bool gvproxy_told;          /* why there is none */
+
 	/* the worker */
 	struct supervised *slot;
 	bool configured; /* the live worker had its Configure, so changes are to be sent */
@@ -142,6 +147,7 @@ struct vms {
 	struct store *store;
 	struct events *events;
 	struct supervisor *supervisor;
+	struct api *gvproxy;    /* serves their gvproxy.sock; NULL: not yet, or no more */
 	struct secret_key *key; /* NULL: there is none, and key_error says why */
 	char key_error[512];
 	const char *runtime_dir;
@@ -320,6 +326,12 @@ void vm_link_orphaned(struct vm *vm);
 void vm_link_adopt(struct vm *vm, enum worker_link_kind kind, int *listener, int *connected);
 /* Restarts the clock of --ttl. */
 void vm_ttl_start(struct vm *vm);
+
+/* ---- gvproxy.sock (api/gvproxy.c) ---- */
+
+/* Opens it unless it is; where that cannot be, this is logged once. */
+void vm_gvproxy_open(struct vm *vm);
+void vm_gvproxy_close(struct vm *vm);
 
 /* ---- the worker (vm_worker.c, vm_adopt.c) ---- */
 
