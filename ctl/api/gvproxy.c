@@ -240,6 +240,22 @@ static int read_remote(const struct vm *vm, struct json_object *doc, struct forw
 	return 0;
 }
 
+/* In gvproxy's own words, which tools look for. */
+static int check_free(struct vm *vm, struct json_object *doc, const struct forward_spec *spec,
+	struct error *err)
+{
+	const char *local = "", *protocol = "tcp";
+	char id[FORWARD_ID_LEN];
+
+	forward_id(spec, id, sizeof(id));
+	if (!vm_forward_find(vm, id))
+		return 0;
+	json_get_string(doc, "", "local", &local, err);
+	json_get_string(doc, "", "protocol", &protocol, err);
+	return error_set(err, 500, NULL, "proxy already running for %s on %.200s",
+		*protocol ? protocol : "tcp", local);
+}
+
 /* The body, or NULL after an answer. */
 static struct json_object *read_body(struct evhttp_request *http)
 {
@@ -272,14 +288,11 @@ static void expose(struct netctld *daemon, struct evhttp_request *http, struct v
 
 	if (!doc)
 		return;
-	if (read_local(doc, &spec, &err) < 0 || read_remote(vm, doc, &spec, &err) < 0) {
+	if (read_local(doc, &spec, &err) < 0 || read_remote(vm, doc, &spec, &err) < 0 ||
+		check_free(vm, doc, &spec, &err) < 0) {
 		reply_text(http, err.status, err.text);
 	} else if ((change = change_new(daemon, http, vm))) {
-		if (vm_forwards_add(vm, &spec, 1, NULL, -1, &made, &is_new, change->wait,
-			    &change->err) == 0 &&
-			!is_new)
-			error_set(&change->err, 500, NULL, "proxy already running for %s",
-				made->id);
+		vm_forwards_add(vm, &spec, 1, NULL, -1, &made, &is_new, change->wait, &change->err);
 		if (is_new)
 			memcpy(change->made, made->id, sizeof(change->made));
 		completion_close(change->wait);
