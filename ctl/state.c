@@ -49,23 +49,46 @@ struct json_object *state_document(struct vms *vms, const struct state_parts *pa
 	return doc;
 }
 
+static int by_id(const void *a, const void *b)
+{
+	const struct forward *const *x = a, *const *y = b;
+
+	return strcmp((*x)->id, (*y)->id);
+}
+
+/* In an order that says nothing of when they were made. */
+static struct json_object *forwards_json(const struct vm *vm)
+{
+	const struct forward **all = calloc(vm->n_forwards + 1, sizeof(*all)), *forward;
+	struct json_object *list = json_object_new_array();
+	size_t n = 0;
+
+	TAILQ_FOREACH(forward, &vm->forwards, next) {
+		if (all)
+			all[n++] = forward;
+	}
+	if (all)
+		qsort(all, n, sizeof(*all), by_id);
+	for (size_t i = 0; i < n; i++)
+		json_object_array_add(list, forward_spec_json(&all[i]->spec));
+	free(all);
+	return list;
+}
+
 struct json_object *state_vm_document(struct vm *vm)
 {
 	struct state_parts parts = {
 		.config = &vm->config,
 		.policy = vm->policy,
-		.forwards = json_object_new_array(),
+		.forwards = forwards_json(vm),
 		.maps = json_object_new_array(),
 		.hosts = json_object_get(vm->hosts->doc),
 		.env = vm_env(vm),
 		.secrets = json_object_new_array(),
 	};
-	const struct forward *forward;
 	const struct secret *secret;
 	const struct map *map;
 
-	TAILQ_FOREACH(forward, &vm->forwards, next)
-		json_object_array_add(parts.forwards, forward_spec_json(&forward->spec));
 	TAILQ_FOREACH(map, &vm->maps, next)
 		json_object_array_add(parts.maps, map_spec_json(&map->spec));
 	TAILQ_FOREACH(secret, &vm->env.secrets, next)
