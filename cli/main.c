@@ -13,6 +13,8 @@ static const struct noun *const nouns[] = {
 	&noun_env,
 	&noun_secret,
 	&noun_snapshot,
+	&noun_apply,
+	&noun_export,
 	&noun_stats,
 	&noun_flows,
 	&noun_events,

@@ -14,6 +14,8 @@ extern const struct noun noun_hosts;
 extern const struct noun noun_env;
 extern const struct noun noun_secret;
 extern const struct noun noun_snapshot;
+extern const struct noun noun_apply;
+extern const struct noun noun_export;
 extern const struct noun noun_stats;
 extern const struct noun noun_flows;
 extern const struct noun noun_events;

@@ -75,33 +75,37 @@ int vm_proxy_password_set(struct vm *vm, const void *value, size_t len, struct c
 	return 0;
 }
 
-static int drop(struct vm *vm, struct error *err)
-{
-	if (!vm->ephemeral &&
-		store_proxy_password_delete(vm->vms->store, vm->config.name, err) < 0)
-		return -1;
-	forget(vm);
-	return 0;
-}
-
 int vm_proxy_password_delete(struct vm *vm, struct completion *wait, struct error *err)
 {
 	if (!vm->proxy.password)
 		return error_set(
 			err, 404, NULL, "VM %s has no proxy password", vm->config.name);
-	if (drop(vm, err) < 0)
+	if (!vm->ephemeral &&
+		store_proxy_password_delete(vm->vms->store, vm->config.name, err) < 0)
 		return -1;
+	forget(vm);
 	vm_event(vm, "proxy.password_deleted", NULL);
 	vm_worker_proxy(vm, wait);
 	return 0;
 }
 
-int vm_proxy_changes(struct vm *vm, const struct proxy_config *to, struct error *err)
+static bool is_for_another(const struct vm *vm, const struct proxy_config *to)
 {
-	if (!vm->proxy.password ||
-		(to->use == PROXY_USE_URL && proxy_url_equal(&to->url, &vm->config.proxy.url)))
+	return vm->proxy.password &&
+		(to->use != PROXY_USE_URL || !proxy_url_equal(&to->url, &vm->config.proxy.url));
+}
+
+int vm_proxy_store(const struct vm *vm, const struct proxy_config *to, struct error *err)
+{
+	if (!is_for_another(vm, to))
 		return 0;
-	return drop(vm, err);
+	return store_proxy_password_delete(vm->vms->store, vm->config.name, err);
+}
+
+void vm_proxy_take(struct vm *vm, const struct proxy_config *to)
+{
+	if (is_for_another(vm, to))
+		forget(vm);
 }
 
 static void restore_password(void *arg, const void *sealed, size_t len)

@@ -68,6 +68,12 @@ _netctl() {
 	-o | --output) _netctl_words 'json table'; return ;;
 	-s | --socket) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
 	--from-file) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+	-f | --file)
+		if [[ $noun == apply ]]; then
+			mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+			return
+		fi
+		;;
 	--link) _netctl_words 'stream dgram attach none'; return ;;
 	--vsock) _netctl_words 'vhost stream hybrid none'; return ;;
 	--dns-unlisted) _netctl_words 'nxdomain answer'; return ;;
@@ -75,13 +81,15 @@ _netctl() {
 	--mtu | --cid | --subnet | --mac | --dns | --search | --ttl | --forward | --name | --since) return ;;
 	esac
 	if [[ -z $noun ]]; then
-		_netctl_words 'run vm forward vsock listener policy hosts env secret snapshot stats flows events health version
+		_netctl_words 'run vm forward vsock listener policy hosts env secret snapshot apply export stats flows events health version
 			-s -o --help --version'
 		return
 	fi
 	case $noun in
 	run) _netctl_words "$run --" ;;
 	stats | flows) [[ -n $verb ]] || _netctl_words "$(_netctl_vms) --help" ;;
+	apply) _netctl_words '-f --file --dry-run --cut-existing --require-secrets --help' ;;
+	export) mapfile -t COMPREPLY < <(compgen -W '--help' -f -- "$cur") ;;
 	events) _netctl_words '-f --follow --since --help' ;;
 	health | version) _netctl_words '--help' ;;
 	vm | forward | vsock | listener | policy | hosts | env | secret | snapshot) _netctl_verb ;;
