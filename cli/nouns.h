@@ -17,6 +17,7 @@ extern const struct noun noun_snapshot;
 extern const struct noun noun_stats;
 extern const struct noun noun_flows;
 extern const struct noun noun_events;
+extern const struct noun noun_dashboard;
 extern const struct noun noun_run;
 extern const struct noun noun_version;
 extern const struct noun noun_health;

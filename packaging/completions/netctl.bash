@@ -48,7 +48,7 @@ _netctl() {
 				words+=("$word")
 				break
 			fi
-			[[ ${COMP_WORDS[i - 1]} == --@(mtu|policy|forward|vsock|cid|link|subnet|mac|dns|ttl|name|since|from-file) ]] ||
+			[[ ${COMP_WORDS[i - 1]} == --@(mtu|policy|forward|vsock|cid|link|subnet|mac|dns|ttl|name|since|port|from-file) ]] ||
 				words+=("$word")
 			;;
 		esac
@@ -71,10 +71,10 @@ _netctl() {
 	--link) _netctl_words 'stream dgram attach none'; return ;;
 	--vsock) _netctl_words 'vhost stream hybrid none'; return ;;
 	--policy) mapfile -t COMPREPLY < <(compgen -W 'open public none' -f -- "$cur"); return ;;
-	--mtu | --cid | --subnet | --mac | --dns | --ttl | --forward | --name | --since) return ;;
+	--mtu | --cid | --subnet | --mac | --dns | --ttl | --forward | --name | --since | --port) return ;;
 	esac
 	if [[ -z $noun ]]; then
-		_netctl_words 'run vm forward vsock listener policy hosts env secret snapshot stats flows events health version
+		_netctl_words 'run vm forward vsock listener policy hosts env secret snapshot stats flows events dashboard health version
 			-s -o --help --version'
 		return
 	fi
@@ -82,6 +82,7 @@ _netctl() {
 	run) _netctl_words "$run --" ;;
 	stats | flows) [[ -n $verb ]] || _netctl_words "$(_netctl_vms) --help" ;;
 	events) _netctl_words '-f --follow --since --help' ;;
+	dashboard) _netctl_words '--port --help' ;;
 	health | version) _netctl_words '--help' ;;
 	vm | forward | vsock | listener | policy | hosts | env | secret | snapshot) _netctl_verb ;;
 	esac

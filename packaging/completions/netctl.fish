@@ -59,6 +59,7 @@ complete -c netctl -n __fish_use_subcommand -a snapshot -d 'Records of VMs to re
 complete -c netctl -n __fish_use_subcommand -a stats -d 'Counters of a VM'
 complete -c netctl -n __fish_use_subcommand -a flows -d 'Live flows of a VM'
 complete -c netctl -n __fish_use_subcommand -a events -d 'What happened'
+complete -c netctl -n __fish_use_subcommand -a dashboard -d 'A page for the browser'
 complete -c netctl -n __fish_use_subcommand -a health -d 'How the daemon is'
 complete -c netctl -n __fish_use_subcommand -a version -d 'Versions'
 
@@ -124,5 +125,6 @@ complete -c netctl -n '__netctl_is forward add' -l snat -d 'From the address of 
 complete -c netctl -n '__netctl_is forward add' -l name -x -d 'A name'
 complete -c netctl -n '__netctl_is events' -s f -l follow -d 'Go on until interrupted'
 complete -c netctl -n '__netctl_is events' -l since -x -d 'Only events after this one'
+complete -c netctl -n '__netctl_is dashboard' -l port -x -d 'Serve on this port'
 complete -c netctl -n '__netctl_is run' -l map-root -d 'COMMAND is root in a user namespace'
 complete -c netctl -n '__netctl_is run' -a '(__fish_complete_subcommand --fcs-skip=2)'

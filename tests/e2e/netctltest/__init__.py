@@ -10,5 +10,6 @@
     hybrid     a VMM with Firecracker's vsock
     vsock_guests  one guest for each transport of the vsock, with the same words for all
     servers    little HTTP, UDP and DNS servers on the host
+    browser    a headless Chromium
     xfer       streams whose every byte is checked (tests/tools/xfer.c)
 """
