@@ -48,7 +48,7 @@ _netctl() {
 				words+=("$word")
 				break
 			fi
-			[[ ${COMP_WORDS[i - 1]} == --@(mtu|policy|forward|vsock|cid|link|subnet|mac|dns|search|dns-unlisted|ttl|name|since|from-file) ]] ||
+			[[ ${COMP_WORDS[i - 1]} == --@(mtu|policy|forward|vsock|cid|link|subnet|mac|dns|search|dns-unlisted|ttl|name|since|port|from-file) ]] ||
 				words+=("$word")
 			;;
 		esac
@@ -78,10 +78,10 @@ _netctl() {
 	--vsock) _netctl_words 'vhost stream hybrid none'; return ;;
 	--dns-unlisted) _netctl_words 'nxdomain answer'; return ;;
 	--policy) mapfile -t COMPREPLY < <(compgen -W 'open public none' -f -- "$cur"); return ;;
-	--mtu | --cid | --subnet | --mac | --dns | --search | --ttl | --forward | --name | --since) return ;;
+	--mtu | --cid | --subnet | --mac | --dns | --search | --ttl | --forward | --name | --since | --port) return ;;
 	esac
 	if [[ -z $noun ]]; then
-		_netctl_words 'run vm forward vsock listener policy hosts env secret snapshot apply export stats flows events health version
+		_netctl_words 'run vm forward vsock listener policy hosts env secret snapshot apply export stats flows events dashboard health version
 			-s -o --help --version'
 		return
 	fi
@@ -91,6 +91,7 @@ _netctl() {
 	apply) _netctl_words '-f --file --dry-run --cut-existing --require-secrets --help' ;;
 	export) mapfile -t COMPREPLY < <(compgen -W '--help' -f -- "$cur") ;;
 	events) _netctl_words '-f --follow --since --help' ;;
+	dashboard) _netctl_words '--port --help' ;;
 	health | version) _netctl_words '--help' ;;
 	vm | forward | vsock | listener | policy | hosts | env | secret | snapshot) _netctl_verb ;;
 	esac

@@ -61,6 +61,7 @@ complete -c netctl -n __fish_use_subcommand -a export -d 'Write the wanted state
 complete -c netctl -n __fish_use_subcommand -a stats -d 'Counters of a VM'
 complete -c netctl -n __fish_use_subcommand -a flows -d 'Live flows of a VM'
 complete -c netctl -n __fish_use_subcommand -a events -d 'What happened'
+complete -c netctl -n __fish_use_subcommand -a dashboard -d 'A page for the browser'
 complete -c netctl -n __fish_use_subcommand -a health -d 'How the daemon is'
 complete -c netctl -n __fish_use_subcommand -a version -d 'Versions'
 
@@ -133,5 +134,6 @@ complete -c netctl -n '__netctl_is apply' -l require-secrets -d 'Refuse where a 
 complete -c netctl -n '__netctl_is export; and __netctl_words 2' -F
 complete -c netctl -n '__netctl_is events' -s f -l follow -d 'Go on until interrupted'
 complete -c netctl -n '__netctl_is events' -l since -x -d 'Only events after this one'
+complete -c netctl -n '__netctl_is dashboard' -l port -x -d 'Serve on this port'
 complete -c netctl -n '__netctl_is run' -l map-root -d 'COMMAND is root in a user namespace'
 complete -c netctl -n '__netctl_is run' -a '(__fish_complete_subcommand --fcs-skip=2)'
