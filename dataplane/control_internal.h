@@ -75,6 +75,9 @@ bool request_restore_names(const struct request *r, const Netdp__NamesSeen *msg)
 void control_policy_counts(const struct request *r);
 void control_addr_names(const struct request *r);
 
+/* control_limits.c */
+void control_limits_set(const struct request *r);
+
 /* control_reset.c */
 void control_reset(const struct request *r);
 

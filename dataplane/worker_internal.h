@@ -4,6 +4,7 @@
 #define DATAPLANE_WORKER_INTERNAL_H
 
 #include "dataplane/egress/dial.h"
+#include "dataplane/limits.h"
 #include "dataplane/stack/arp.h"
 #include "dataplane/stack/classify.h"
 #include "dataplane/stack/dhcp.h"
@@ -23,6 +24,7 @@ struct worker {
 	bool configured;
 	struct loop *loop;
 	struct counters counters;
+	struct limits limits;
 	struct link *link;
 	struct output out;
 	struct flow_memory *memory;

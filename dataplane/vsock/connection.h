@@ -19,6 +19,9 @@
  * counts is also half of the guest's own buffer: Linux has no more than that on the way, whatever
  * we allow, and would wait for a word that never came.
  *
+ * A rate of the VM's (limits.h) works by the same: what may not go out yet is spilled, what may not
+ * come in yet stays in the socket.
+ *
  * The states:
  *
  *	guest's REQUEST ─► WAITING ── accept ─► OPEN ──┬─► DEAD (RST owed) ─► gone
@@ -36,6 +39,7 @@
 #ifndef DATAPLANE_VSOCK_CONNECTION_H
 #define DATAPLANE_VSOCK_CONNECTION_H
 
+#include "dataplane/limits.h"
 #include "dataplane/stack/timer_wheel.h"
 #include "dataplane/tcp/host_side.h"
 #include "dataplane/vsock/packet.h"
@@ -93,10 +97,11 @@ struct vsock_conn {
 	struct vsock_conn *hash_next;
 	struct vsock_mux *mux;
 	struct vsock_conn_events events;
-	struct host_side host; /* fd -1: none, or none any more */
-	struct event ready;    /* of the host's socket, edge-triggered */
-	struct timer timer;    /* the state's deadline */
-	uint8_t *prefix;       /* to be sent first; NULL when done */
+	struct host_side host;                  /* fd -1: none, or none any more */
+	struct event ready;                     /* of the host's socket, edge-triggered */
+	struct timer timer;                     /* the state's deadline */
+	struct limits_waiter pace[LIMITS_WAYS]; /* for the VM's rates */
+	uint8_t *prefix;                        /* to be sent first; NULL when done */
 	size_t prefix_len, prefix_at;
 	uint8_t *spill; /* spill_len bytes that the host has not taken yet, from spill_at on */
 	uint32_t spill_len, spill_at, spill_size;
