@@ -198,7 +198,7 @@ int vm_request_read(struct vms *vms, struct json_object *doc, enum vm_link link_
 	struct vm_request *request, struct error *err)
 {
 	static const char *const fields[] = {"name", "link", "vsock", "net", "dns", "host_access",
-		"ttl", "policy", "forwards", NULL};
+		"ttl", "policy", "forwards", "limits", NULL};
 	struct json_object *policy = NULL;
 
 	memset(request, 0, sizeof(*request));
@@ -382,6 +382,7 @@ static bool changeable(const struct vm *vm, const struct vm_config *to, struct e
 	allowed.n_search = vm->config.n_search;
 	allowed.host_access = vm->config.host_access;
 	allowed.ttl_s = vm->config.ttl_s;
+	allowed.limits = vm->config.limits;
 	if (same_json(vm_config_json(&vm->config), vm_config_json(&allowed)))
 		return true;
 	error_set(err, 409,
@@ -401,6 +402,7 @@ int vm_set_config(
 {
 	struct json_object *doc;
 	bool hosts = vm->config.host_access != config->host_access;
+	bool limits = !limits_config_equal(&vm->config.limits, &config->limits);
 	int status = 0;
 
 	if (!changeable(vm, config, err))
@@ -413,6 +415,8 @@ int vm_set_config(
 		return -1;
 	vm->config = *config;
 	vm_worker_dns(vm, wait);
+	if (limits)
+		vm_worker_limits(vm, wait);
 	if (hosts)
 		vm_worker_hosts(vm, wait);
 	vm_ttl_start(vm);

@@ -301,6 +301,7 @@ struct worker_client *vm_worker(struct vm *vm);
 void vm_worker_policy(struct vm *vm, bool cut_existing, struct completion *wait);
 void vm_worker_hosts(struct vm *vm, struct completion *wait);
 void vm_worker_dns(struct vm *vm, struct completion *wait);
+void vm_worker_limits(struct vm *vm, struct completion *wait);
 void vm_worker_configure(struct vm *vm, struct worker_client *client);
 void vm_adopt(struct vm *vm, struct worker_client *client);
 extern const struct supervised_ops vm_worker_ops;
