@@ -6,6 +6,7 @@
 #include "cli/duration.h"
 #include "cli/http.h"
 #include "cli/json.h"
+#include "cli/limit_option.h"
 #include "cli/list.h"
 #include "cli/nouns.h"
 
@@ -144,6 +145,7 @@ static void show(const struct cli *cli, struct json_object *vm)
 	line("dns", doc_join(doc_get(vm, "dns.upstreams"), text, sizeof(text)));
 	line("search", doc_join(doc_get(vm, "dns.search"), text, sizeof(text)));
 	line("policy", policy_word(doc_get(vm, "policy"), text, sizeof(text)));
+	line("limits", limits_text(vm, text, sizeof(text)));
 	line("host access", doc_bool(vm, "host_access") ? "yes" : "no");
 	line("forwards", doc_text(vm, "forwards"));
 	line("ephemeral", doc_bool(vm, "ephemeral") ? "yes" : "no");
@@ -252,6 +254,20 @@ static const struct command commands[] = {
 		.run = vm_show,
 	},
 	{
+		.name = "set",
+		.usage = "NAME OPTION...",
+		.summary = "Change limits of a VM, also while it runs",
+		.example = "netctl vm set web --rate-in 100mbit --new-flows none",
+		.options = vm_set_options,
+		.min_words = 1,
+		.max_words = 1,
+		.run = vm_set,
+		.notes =
+			"What is not given stays. A RATE is a number and bit, kbit, mbit, gbit or tbit\n"
+			"(powers of 1000) a second; \"none\" takes a limit away. Flows that go on are paced\n"
+			"anew at once; none is ended.\n",
+	},
+	{
 		.name = "restore",
 		.usage = "NAME ID [--require-secrets]",
 		.summary = "Bring a VM's network to what a snapshot recorded",
@@ -291,4 +307,5 @@ static const struct command commands[] = {
 	{0},
 };
 
-const struct noun noun_vm = {"vm", "VMs: create, list, show, restore, reset, delete", commands};
+const struct noun noun_vm = {
+	"vm", "VMs: create, list, show, set, restore, reset, delete", commands};

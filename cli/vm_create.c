@@ -11,6 +11,7 @@
 #include "cli/duration.h"
 #include "cli/http.h"
 #include "cli/json.h"
+#include "cli/limit_option.h"
 #include "cli/socket.h"
 #include "cli/vm.h"
 #include "cli/vm_body.h"
@@ -48,6 +49,7 @@ const struct option vm_create_options[] = {
 	{OPT_TTL, 0, "ttl", "DURATION", "delete the VM after so long without a VMM: 90s, 10m, 2h"},
 	OPTION_POLICY,
 	OPTION_HOST_ACCESS,
+	OPTIONS_LIMIT,
 	OPTION_FORWARD,
 	{0},
 };
