@@ -451,8 +451,8 @@ static int check(struct state *state, struct state_vm *item, struct error *err)
 		return -1;
 	if (item->vm && json_object_equal(policy_doc(item->vm->policy), policy_doc(policy)))
 		return 0;
-	status = policy_compile(policy, "policy", state->vms->own, state->vms->n_own, &item->table,
-		&item->table_len, err);
+	status = vms_compile_policy(state->vms, &item->request.config.proxy, policy, "policy",
+		&item->table, &item->table_len, err);
 	if (item->vm || status < 0)
 		return status;
 	free(item->table); /* vm_prepare() makes it */
