@@ -146,13 +146,11 @@ static void take_table(struct vm *vm, struct policy *policy, uint8_t *table, siz
 	vm->table_len = len;
 }
 
-int vm_compile_policy(const struct vm *vm, const struct policy *policy, const char *path,
+int vm_compile_policy(const struct vm *vm, struct policy *policy, const char *path,
 	uint8_t **table, size_t *len, struct error *err)
 {
-	const struct policy_host host = {
-		.own = vm->vms->own, .n_own = vm->vms->n_own, .fake_ip = vm_fake_ip(vm)};
-
-	return policy_compile(policy, path, &host, table, len, err);
+	policy_set_fake_ip(policy, vm_fake_ip(vm));
+	return policy_compile(policy, path, vm->vms->own, vm->vms->n_own, table, len, err);
 }
 
 /* Compiles and takes a policy; the old one stays after a failure. */

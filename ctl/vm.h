@@ -217,7 +217,7 @@ void vm_free(struct vm *vm);
 void vms_insert(struct vms *vms, struct vm *vm);
 int vm_slot(struct vm *vm, struct error *err);
 /* As policy_compile(), with what is known of the host. */
-int vm_compile_policy(const struct vm *vm, const struct policy *policy, const char *path,
+int vm_compile_policy(const struct vm *vm, struct policy *policy, const char *path,
 	uint8_t **table, size_t *len, struct error *err);
 int vm_take_policy(struct vm *vm, struct policy *policy, const char *path, struct error *err);
 int vm_guest_store(struct vm *vm, struct error *err);

@@ -233,6 +233,7 @@ def test_a_password_survives_netctld(world, daemon):
         with guest_of(daemon, url("socks5", 1083, "joe")) as guest:
             daemon.api("PUT", "/v1/vms/guest/proxy/password", SECRET.encode())
             assert page(guest) == "page.example at " + THERE
+            guest.forward("0:80")  # so that a worker is wanted
             daemon.kill()
             daemon.start()
             os.kill(daemon.worker_pid("guest"), signal.SIGKILL)
