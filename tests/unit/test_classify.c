@@ -248,7 +248,7 @@ int main(void)
 	TCase *t = tcase_create("classify");
 
 	tcase_add_checked_fixture(t, rig_setup, rig_teardown);
-	tcase_set_timeout(t, 20);
+	tcase_set_timeout(t, 60);
 	tcase_add_test(t, a_right_frame_is_taken);
 	tcase_add_test(t, frames_to_another_mac_are_not_ours);
 	tcase_add_test(t, nobody_sends_from_a_group);
