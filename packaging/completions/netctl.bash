@@ -32,8 +32,9 @@ _netctl_words() {
 _netctl() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
 	local noun= verb= i word words=() create run
-	create='--link --vsock --cid --mtu --subnet --mac --dns --search --dns-unlisted --ephemeral --ttl --policy --host-access --forward'
-	run='--mtu --policy --host-access --forward --vsock --cid --map-root --help'
+	local proxy='--proxy --proxy-from --proxy-env --no-proxy --proxy-failure --fake-ip'
+	create='--link --vsock --cid --mtu --subnet --mac --dns --search --dns-unlisted --ephemeral --ttl --policy --host-access --forward '$proxy
+	run='--mtu --policy --host-access --forward --vsock --cid --map-root --help '$proxy
 	COMPREPLY=()
 
 	for ((i = 1; i < COMP_CWORD; i++)); do
@@ -44,11 +45,11 @@ _netctl() {
 		-*) ;;
 		*)
 			# The command of run is completed as one.
-			if [[ ${words[0]} == run && ${COMP_WORDS[i - 1]} != --@(mtu|policy|forward|vsock|cid) ]]; then
+			if [[ ${words[0]} == run && ${COMP_WORDS[i - 1]} != --@(mtu|policy|forward|vsock|cid|proxy|proxy-from|proxy-env|no-proxy|proxy-failure|fake-ip) ]]; then
 				words+=("$word")
 				break
 			fi
-			[[ ${COMP_WORDS[i - 1]} == --@(mtu|policy|forward|vsock|cid|link|subnet|mac|dns|search|dns-unlisted|ttl|name|since|from-file) ]] ||
+			[[ ${COMP_WORDS[i - 1]} == --@(mtu|policy|forward|vsock|cid|proxy|proxy-from|proxy-env|no-proxy|proxy-failure|fake-ip|link|subnet|mac|dns|search|dns-unlisted|ttl|name|since|from-file) ]] ||
 				words+=("$word")
 			;;
 		esac
@@ -70,9 +71,14 @@ _netctl() {
 	--from-file) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
 	--link) _netctl_words 'stream dgram attach none'; return ;;
 	--vsock) _netctl_words 'vhost stream hybrid none'; return ;;
+	--proxy) _netctl_words 'socks5:// http:// host none'; return ;;
+	--proxy-from) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+	--proxy-env) mapfile -t COMPREPLY < <(compgen -e -- "$cur"); return ;;
+	--proxy-failure) _netctl_words 'refuse direct'; return ;;
+	--fake-ip) _netctl_words 'auto on off'; return ;;
 	--dns-unlisted) _netctl_words 'nxdomain answer'; return ;;
 	--policy) mapfile -t COMPREPLY < <(compgen -W 'open public none' -f -- "$cur"); return ;;
-	--mtu | --cid | --subnet | --mac | --dns | --search | --ttl | --forward | --name | --since) return ;;
+	--mtu | --cid | --subnet | --mac | --dns | --search | --ttl | --forward | --no-proxy | --name | --since) return ;;
 	esac
 	if [[ -z $noun ]]; then
 		_netctl_words 'run vm forward vsock listener policy hosts env secret snapshot stats flows events health version
@@ -91,7 +97,7 @@ _netctl() {
 _netctl_verb() {
 	if [[ -z $verb ]]; then
 		case $noun in
-		vm) _netctl_words 'create list show restore reset delete --help' ;;
+		vm) _netctl_words 'create list show set restore reset delete --help' ;;
 		forward) _netctl_words 'add list delete --help' ;;
 		vsock) _netctl_words 'map unmap list --help' ;;
 		listener) _netctl_words 'list --help' ;;
@@ -110,6 +116,7 @@ _netctl_verb() {
 		_netctl_words "$(_netctl_snapshots) --help"
 		;;
 	'snapshot export 3' | 'snapshot import 2') mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
+	'vm set '[3-9]) _netctl_words "$proxy --help" ;;
 	*' 2') _netctl_words "$(_netctl_vms) --help" ;;
 	'vm restore 3') _netctl_words "$(_netctl_snapshots) --require-secrets --help" ;;
 	'vm restore '*) _netctl_words '--require-secrets --help' ;;

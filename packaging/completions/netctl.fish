@@ -62,7 +62,7 @@ complete -c netctl -n __fish_use_subcommand -a events -d 'What happened'
 complete -c netctl -n __fish_use_subcommand -a health -d 'How the daemon is'
 complete -c netctl -n __fish_use_subcommand -a version -d 'Versions'
 
-complete -c netctl -n '__netctl_is vm; and __netctl_words 2' -a 'create list show restore reset delete'
+complete -c netctl -n '__netctl_is vm; and __netctl_words 2' -a 'create list show set restore reset delete'
 complete -c netctl -n '__netctl_is forward; and __netctl_words 2' -a 'add list delete'
 complete -c netctl -n '__netctl_is vsock; and __netctl_words 2' -a 'map unmap list'
 complete -c netctl -n '__netctl_is listener; and __netctl_words 2' -a list
@@ -75,7 +75,7 @@ complete -c netctl -n '__netctl_is snapshot; and __netctl_words 2' -a 'create li
 for noun in 'stats' 'flows'
     complete -c netctl -n "__netctl_is $noun; and __netctl_words 2" -a '(__netctl_vms)'
 end
-for verb in 'vm show' 'vm restore' 'vm reset' 'vm delete' 'snapshot create' 'snapshot list' \
+for verb in 'vm show' 'vm set' 'vm restore' 'vm reset' 'vm delete' 'snapshot create' 'snapshot list' \
         'forward add' 'forward list' 'forward delete' 'vsock map' \
         'vsock unmap' 'vsock list' 'listener list' 'policy show' \
         'policy set' 'policy allow' 'policy deny' 'policy check' 'hosts set' 'hosts list' \
@@ -113,6 +113,14 @@ for noun in 'vm create' 'run'
     complete -c netctl -n "__netctl_is $noun" -l forward -x -d 'A forward'
     complete -c netctl -n "__netctl_is $noun" -l vsock -x -a 'vhost stream hybrid: none' -d 'The vsock of the guest'
     complete -c netctl -n "__netctl_is $noun" -l cid -x -d 'The CID of the guest'
+end
+for noun in 'vm create' 'vm set' 'run'
+    complete -c netctl -n "__netctl_is $noun" -l proxy -x -a 'socks5:// http:// host none' -d 'By which proxy its flows go'
+    complete -c netctl -n "__netctl_is $noun" -l proxy-from -r -F -d 'Take the URL from a file'
+    complete -c netctl -n "__netctl_is $noun" -l proxy-env -x -a '(set --names --export)' -d 'Take it from the environment'
+    complete -c netctl -n "__netctl_is $noun" -l no-proxy -x -d 'What goes straight there'
+    complete -c netctl -n "__netctl_is $noun" -l proxy-failure -x -a 'refuse direct' -d 'What if the proxy fails'
+    complete -c netctl -n "__netctl_is $noun" -l fake-ip -x -a 'auto on off' -d '198.18.0.0/15 stands for names'
 end
 complete -c netctl -n '__netctl_is vm create' -l link -x -a 'stream dgram attach none' -d 'How the VMM connects'
 complete -c netctl -n '__netctl_is vm create' -l subnet -x -d 'The network of the guest'
