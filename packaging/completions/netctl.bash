@@ -31,10 +31,11 @@ _netctl_words() {
 
 _netctl() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
-	local noun= verb= i word words=() create run limits
-	limits='--rate-in --rate-out --max-flows --new-flows'
-	create="--link --vsock --cid --mtu --subnet --mac --dns --search --dns-unlisted --ephemeral --ttl --policy --host-access --forward $limits"
-	run="--mtu --policy --host-access --forward --vsock --cid $limits --map-root --help"
+	local noun= verb= i word words=() create run
+	local limits='--rate-in --rate-out --max-flows --new-flows'
+	local proxy='--proxy --proxy-from --proxy-env --no-proxy --proxy-failure --fake-ip'
+	create="--link --vsock --cid --mtu --subnet --mac --dns --search --dns-unlisted --ephemeral --ttl --policy --host-access --forward $limits $proxy"
+	run="--mtu --policy --host-access --forward --vsock --cid $limits $proxy --map-root --help"
 	COMPREPLY=()
 
 	for ((i = 1; i < COMP_CWORD; i++)); do
@@ -45,11 +46,11 @@ _netctl() {
 		-*) ;;
 		*)
 			# The command of run is completed as one.
-			if [[ ${words[0]} == run && ${COMP_WORDS[i - 1]} != --@(mtu|policy|forward|vsock|cid|rate-in|rate-out|max-flows|new-flows) ]]; then
+			if [[ ${words[0]} == run && ${COMP_WORDS[i - 1]} != --@(mtu|policy|forward|vsock|cid|rate-in|rate-out|max-flows|new-flows|proxy|proxy-from|proxy-env|no-proxy|proxy-failure|fake-ip) ]]; then
 				words+=("$word")
 				break
 			fi
-			[[ ${COMP_WORDS[i - 1]} == --@(mtu|policy|forward|vsock|cid|rate-in|rate-out|max-flows|new-flows|link|subnet|mac|dns|search|dns-unlisted|ttl|name|since|port|from-file) ]] ||
+			[[ ${COMP_WORDS[i - 1]} == --@(mtu|policy|forward|vsock|cid|rate-in|rate-out|max-flows|new-flows|proxy|proxy-from|proxy-env|no-proxy|proxy-failure|fake-ip|link|subnet|mac|dns|search|dns-unlisted|ttl|name|since|port|from-file) ]] ||
 				words+=("$word")
 			;;
 		esac
@@ -77,11 +78,16 @@ _netctl() {
 		;;
 	--link) _netctl_words 'stream dgram attach none'; return ;;
 	--vsock) _netctl_words 'vhost stream hybrid none'; return ;;
+	--proxy) _netctl_words 'socks5:// http:// host none'; return ;;
+	--proxy-from) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+	--proxy-env) mapfile -t COMPREPLY < <(compgen -e -- "$cur"); return ;;
+	--proxy-failure) _netctl_words 'refuse direct'; return ;;
+	--fake-ip) _netctl_words 'auto on off'; return ;;
 	--dns-unlisted) _netctl_words 'nxdomain answer'; return ;;
 	--policy) mapfile -t COMPREPLY < <(compgen -W 'open public none' -f -- "$cur"); return ;;
 	--rate-in | --rate-out) _netctl_words '10mbit 100mbit 1gbit none'; return ;;
 	--max-flows | --new-flows) return ;;
-	--mtu | --cid | --subnet | --mac | --dns | --search | --ttl | --forward | --name | --since | --port) return ;;
+	--mtu | --cid | --subnet | --mac | --dns | --search | --ttl | --forward | --no-proxy | --name | --since | --port) return ;;
 	esac
 	if [[ -z $noun ]]; then
 		_netctl_words 'run vm forward vsock listener policy hosts env secret snapshot apply export stats flows events dashboard health version
@@ -123,6 +129,7 @@ _netctl_verb() {
 		_netctl_words "$(_netctl_snapshots) --help"
 		;;
 	'snapshot export 3' | 'snapshot import 2') mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
+	'vm set '[3-9]) _netctl_words "$proxy --help" ;;
 	*' 2') _netctl_words "$(_netctl_vms) --help" ;;
 	'vm restore 3') _netctl_words "$(_netctl_snapshots) --require-secrets --help" ;;
 	'vm restore '*) _netctl_words '--require-secrets --help' ;;
