@@ -124,12 +124,11 @@ _netctl_verb() {
 	case "$noun $verb ${#words[@]}" in
 	'vm create '*) _netctl_words "$create --help" ;;
 	'vm list '*) _netctl_words '--help' ;;
-	'vm set '[3-9]*) _netctl_words "$limits --help" ;;
+	'vm set '[3-9]*) _netctl_words "$limits $proxy --help" ;;
 	'snapshot show 2' | 'snapshot export 2' | 'snapshot delete 2')
 		_netctl_words "$(_netctl_snapshots) --help"
 		;;
 	'snapshot export 3' | 'snapshot import 2') mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
-	'vm set '[3-9]) _netctl_words "$proxy --help" ;;
 	*' 2') _netctl_words "$(_netctl_vms) --help" ;;
 	'vm restore 3') _netctl_words "$(_netctl_snapshots) --require-secrets --help" ;;
 	'vm restore '*) _netctl_words '--require-secrets --help' ;;
