@@ -199,14 +199,16 @@ static struct bufferevent *on_accepted(struct event_base *base, void *arg)
 		free(c);
 		return NULL;
 	}
+	/* Before it is in the list: it looks as the dead do, for evhttp has not got it yet. */
 	forget_dead(api);
+	if (api->n + 1 >= API_CONNECTIONS_MAX && !make_room(api))
+		pause_accept(api);
 	c->api = api;
 	bufferevent_incref(c->bev);
 	evbuffer_add_cb(bufferevent_get_input(c->bev), on_bytes, c);
 	TAILQ_INSERT_HEAD(&api->connections, c, next);
 	await_request(c);
-	if (++api->n >= API_CONNECTIONS_MAX && !make_room(api))
-		pause_accept(api);
+	api->n++;
 	return c->bev;
 }
 
