@@ -91,6 +91,14 @@ static void warn_missing(const struct cli *cli, struct json_object *answer)
 			doc_text(item, "vm"), doc_text(item, "name"), doc_text(item, "vm"),
 			doc_text(item, "name"));
 	}
+	list = doc_array(answer, "missing_proxy_passwords", &n);
+	for (size_t i = 0; i < n; i++) {
+		const char *vm = json_object_get_string(json_object_array_get_idx(list, i));
+
+		cli_error(cli, 0,
+			"the password of VM %s's proxy is missing: netctl vm set %s --proxy-file FILE",
+			vm, vm);
+	}
 }
 
 static int apply(struct cli *cli, const struct args *args)

@@ -18,6 +18,7 @@ static const struct noun *const nouns[] = {
 	&noun_stats,
 	&noun_flows,
 	&noun_events,
+	&noun_dashboard,
 	&noun_health,
 	&noun_version,
 	NULL,

@@ -19,6 +19,7 @@ extern const struct noun noun_export;
 extern const struct noun noun_stats;
 extern const struct noun noun_flows;
 extern const struct noun noun_events;
+extern const struct noun noun_dashboard;
 extern const struct noun noun_run;
 extern const struct noun noun_version;
 extern const struct noun noun_health;

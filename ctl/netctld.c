@@ -20,7 +20,9 @@
 #include "ctl/api/server.h"
 #include "ctl/attach.h"
 #include "ctl/host_addrs.h"
+#include "ctl/host_proxy.h"
 #include "ctl/notify.h"
+#include "ctl/proxy_names.h"
 #include "ctl/resolv_conf.h"
 #include "ctl/secret_key.h"
 
@@ -270,6 +272,8 @@ static void on_upstreams(void *arg, const struct endpoint *servers, size_t n)
 	struct netctld *d = arg;
 
 	vms_set_upstreams(&d->vms, servers, n);
+	if (d->vms.proxy_names)
+		proxy_names_servers_changed(d->vms.proxy_names);
 }
 
 static int open_records(struct netctld *d, struct error *err)
@@ -333,7 +337,10 @@ static int start(struct netctld *d, struct error *err)
 	vms_init(&d->vms);
 	d->host_addrs = host_addrs_new(d->base, on_own_addrs, d);
 	d->resolv_conf = resolv_conf_new(d->base, "/etc/resolv.conf", on_upstreams, d);
-	if (!d->host_addrs || !d->resolv_conf)
+	d->vms.proxy_names = proxy_names_new(d->base, vms_proxy_name_changed, &d->vms);
+	d->vms.host_proxies = host_proxies_new(
+		d->base, d->options.config, vms_host_proxy_changed, &d->vms);
+	if (!d->host_addrs || !d->resolv_conf || !d->vms.proxy_names || !d->vms.host_proxies)
 		return error_set(err, 500, NULL, "out of memory");
 	if (vms_restore(&d->vms, err) < 0)
 		return -1;
@@ -353,6 +360,8 @@ static void end(struct netctld *d)
 		vms_free(&d->vms);
 	if (d->supervisor)
 		supervisor_free(d->supervisor);
+	host_proxies_free(d->vms.host_proxies);
+	proxy_names_free(d->vms.proxy_names);
 	events_free(d->events);
 	secret_key_free(d->vms.key);
 	store_close(d->store);

@@ -192,6 +192,7 @@ static void compare(const struct diff *diff, const char *path, struct json_objec
 void state_diff(struct json_object *changes, const char *vm, struct json_object *from,
 	struct json_object *to)
 {
+	static const char *const others[] = {"name", "proxy_password"};
 	struct json_object *old, *new;
 	struct diff diff = {.changes = changes, .vm = vm};
 
@@ -201,8 +202,10 @@ void state_diff(struct json_object *changes, const char *vm, struct json_object 
 		return;
 	old = view(from);
 	new = view(to);
-	json_object_object_del(new, "name");
-	json_object_object_del(old, "name");
+	for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++) {
+		json_object_object_del(new, others[i]);
+		json_object_object_del(old, others[i]);
+	}
 	compare(&diff, "", old, new);
 	json_object_put(old);
 	json_object_put(new);

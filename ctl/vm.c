@@ -128,6 +128,7 @@ void vm_free(struct vm *vm)
 	policy_free(vm->policy);
 	hosts_free(vm->hosts);
 	env_clear(&vm->env);
+	vm_proxy_clear(vm);
 	free(vm->table);
 	free(vm->names);
 	if (vm->flow_memory >= 0)
@@ -145,13 +146,30 @@ static void take_table(struct vm *vm, struct policy *policy, uint8_t *table, siz
 	vm->table_len = len;
 }
 
+int vms_compile_policy(const struct vms *vms, const struct proxy_config *proxy,
+	const struct policy *policy, const char *path, uint8_t **table, size_t *len,
+	struct error *err)
+{
+	const struct policy_host host = {
+		.own = vms->own, .n_own = vms->n_own, .fake_ip = vms_fake_ip(vms, proxy)};
+
+	return policy_compile(policy, path, &host, table, len, err);
+}
+
+int vm_compile_policy(const struct vm *vm, const struct policy *policy, const char *path,
+	uint8_t **table, size_t *len, struct error *err)
+{
+	return vms_compile_policy(
+		vm->vms, &vm->config.proxy, policy, path, table, len, err);
+}
+
 /* Compiles and takes a policy; the old one stays after a failure. */
 int vm_take_policy(struct vm *vm, struct policy *policy, const char *path, struct error *err)
 {
 	uint8_t *table = NULL;
 	size_t len = 0;
 
-	if (policy_compile(policy, path, vm->vms->own, vm->vms->n_own, &table, &len, err) < 0)
+	if (vm_compile_policy(vm, policy, path, &table, &len, err) < 0)
 		return -1;
 	take_table(vm, policy, table, len);
 	return 0;
@@ -198,7 +216,7 @@ int vm_request_read(struct vms *vms, struct json_object *doc, enum vm_link link_
 	struct vm_request *request, struct error *err)
 {
 	static const char *const fields[] = {"name", "link", "vsock", "net", "dns", "host_access",
-		"ttl", "policy", "forwards", NULL};
+		"proxy", "ttl", "policy", "forwards", "limits", NULL};
 	struct json_object *policy = NULL;
 
 	memset(request, 0, sizeof(*request));
@@ -422,8 +440,11 @@ bool vm_can_become(const struct vm *vm, const struct vm_config *to, struct error
 	allowed.n_upstreams = vm->config.n_upstreams;
 	memcpy(allowed.search, vm->config.search, sizeof(allowed.search));
 	allowed.n_search = vm->config.n_search;
+	allowed.answer_unlisted = vm->config.answer_unlisted;
+	allowed.proxy = vm->config.proxy;
 	allowed.host_access = vm->config.host_access;
 	allowed.ttl_s = vm->config.ttl_s;
+	allowed.limits = vm->config.limits;
 	if (same_json(vm_config_json(&vm->config), vm_config_json(&allowed)))
 		return true;
 	error_set(err, 409,
@@ -438,11 +459,25 @@ bool vm_can_become(const struct vm *vm, const struct vm_config *to, struct error
 	return false;
 }
 
+/* What netctld knows of the host, or fake addresses, count otherwise for the policy now. */
+static void recompile(struct vm *vm, struct completion *wait)
+{
+	struct error err;
+
+	if (vm_take_policy(vm, vm->policy, "", &err) == 0)
+		vm_worker_policy(vm, false, wait);
+	else
+		log_error(vm->config.name, "policy.stale", "reason=\"%s\"", err.text);
+}
+
 int vm_store_config(const struct vm *vm, const struct vm_config *config, struct error *err)
 {
-	struct json_object *doc = vm_config_json(config);
+	struct json_object *doc;
 	int status = 0;
 
+	if (!vm->ephemeral && vm_proxy_store(vm, &config->proxy, err) < 0)
+		return -1;
+	doc = vm_config_json(config);
 	if (!vm->ephemeral)
 		status = store_vm_set_config(vm->vms->store, vm->config.name, json_text(doc), err);
 	json_object_put(doc);
@@ -452,11 +487,21 @@ int vm_store_config(const struct vm *vm, const struct vm_config *config, struct 
 void vm_take_config(struct vm *vm, const struct vm_config *config, struct completion *wait)
 {
 	bool hosts = vm->config.host_access != config->host_access;
+	bool fake_ip = vm_fake_ip(vm);
+	bool limits = !limits_config_equal(&vm->config.limits, &config->limits);
+	bool proxy = memcmp(&vm->config.proxy, &config->proxy, sizeof(config->proxy)) != 0;
 
+	vm_proxy_take(vm, &config->proxy);
 	vm->config = *config;
 	vm_worker_dns(vm, wait);
+	if (proxy)
+		vm_worker_proxy(vm, wait);
+	if (limits)
+		vm_worker_limits(vm, wait);
 	if (hosts)
 		vm_worker_hosts(vm, wait);
+	if (fake_ip != vm_fake_ip(vm))
+		recompile(vm, wait);
 	vm_ttl_start(vm);
 }
 
@@ -487,7 +532,7 @@ int vm_set_policy(struct vm *vm, struct policy *policy, bool cut_existing, struc
 	size_t len = 0;
 
 	/* Compiled before anything is kept, to see that it can be. */
-	if (policy_compile(policy, "", vm->vms->own, vm->vms->n_own, &table, &len, err) < 0)
+	if (vm_compile_policy(vm, policy, "", &table, &len, err) < 0)
 		return -1;
 	if (!vm->ephemeral &&
 		store_vm_set_policy(
@@ -518,7 +563,6 @@ int vm_set_hosts(struct vm *vm, struct hosts *hosts, struct completion *wait, st
 void vms_set_own_addrs(struct vms *vms, const struct prefix *own, size_t n)
 {
 	struct prefix *copy = malloc((n + 1) * sizeof(*copy));
-	struct error err;
 	struct vm *vm;
 
 	if (!copy)
@@ -528,12 +572,10 @@ void vms_set_own_addrs(struct vms *vms, const struct prefix *own, size_t n)
 	vms->own = copy;
 	vms->n_own = n;
 	TAILQ_FOREACH(vm, &vms->list, next) {
-		if (!policy_uses_own_addrs(vm->policy))
-			continue;
-		if (vm_take_policy(vm, vm->policy, "", &err) == 0)
-			vm_worker_policy(vm, false, NULL);
-		else
-			log_error(vm->config.name, "policy.stale", "reason=\"%s\"", err.text);
+		if (policy_uses_own_addrs(vm->policy))
+			recompile(vm, NULL);
+		if (vm->config.proxy.fake_ip == PROXY_FAKE_AUTO)
+			vm_worker_proxy(vm, NULL);
 	}
 }
 
@@ -587,6 +629,7 @@ static void on_housekeeping(evutil_socket_t fd, short what, void *arg)
 			vm_event(vm, "guest.lease", vm_lease_json(vm));
 		vm->guest_dirty = vm->lease_new = false;
 		vm_tsi_tick(vm);
+		vm_proxy_tick(vm);
 		vm_vhost_tick(vm);
 		if (vms->ticks % RETRY_TICKS == 0 && vm->settled && !vm->adopting) {
 			vm_settle(vm, false);

@@ -6,6 +6,7 @@
  *	vm_json.c     the VM's document
  *	vm_restore.c  the set from the store, at start
  *	env.c         environment and secrets
+ *	vm_proxy.c    by which proxies its flows go
  *	vm_link.c     the socket at which a VMM finds its NIC
  *	vm_forward.c  a VM's forwards and their listening sockets
  *	vm_vsock.c    the sockets of its vsock
@@ -52,6 +53,7 @@
 #include "ctl/supervisor.h"
 #include "ctl/tsi.h"
 #include "ctl/vm_config.h"
+#include "ctl/vm_proxy.h"
 #include "ctl/vm_vhost.h"
 #include "ctl/vm_vsock.h"
 
@@ -64,6 +66,8 @@ struct api;
 struct api_socket;
 struct event;
 struct event_base;
+struct host_proxies;
+struct proxy_names;
 struct secret_key;
 struct vm_dial;
 struct vms;
@@ -81,6 +85,7 @@ struct vm {
 	size_t table_len;
 	struct hosts *hosts;
 	struct env env;
+	struct vm_proxy proxy;
 	TAILQ_HEAD(forward_list, forward) forwards;
 	size_t n_forwards;
 	bool ephemeral;    /* not in the store */
@@ -156,6 +161,8 @@ struct vms {
 	size_t n_own;
 	struct endpoint upstreams[VM_UPSTREAMS_MAX]; /* the host's resolv.conf */
 	size_t n_upstreams;
+	struct host_proxies *host_proxies; /* NULL: none are known */
+	struct proxy_names *proxy_names;
 	struct event
 		*housekeeping; /* each second: guests to the store, refusals, sockets to retry */
 	unsigned ticks;
@@ -238,6 +245,12 @@ struct vm *vm_new(struct vms *vms, const struct vm_config *config);
 void vm_free(struct vm *vm);
 void vms_insert(struct vms *vms, struct vm *vm);
 int vm_slot(struct vm *vm, struct error *err);
+/* As policy_compile(), with what is known of the host, for a VM with such a proxy and for one that is. */
+int vms_compile_policy(const struct vms *vms, const struct proxy_config *proxy,
+	const struct policy *policy, const char *path, uint8_t **table, size_t *len,
+	struct error *err);
+int vm_compile_policy(const struct vm *vm, const struct policy *policy, const char *path,
+	uint8_t **table, size_t *len, struct error *err);
 int vm_take_policy(struct vm *vm, struct policy *policy, const char *path, struct error *err);
 int vm_guest_store(struct vm *vm, struct error *err);
 /* Binds what this VM should have and has not; again and again until it can. */
@@ -348,6 +361,7 @@ struct worker_client *vm_worker(struct vm *vm);
 void vm_worker_policy(struct vm *vm, bool cut_existing, struct completion *wait);
 void vm_worker_hosts(struct vm *vm, struct completion *wait);
 void vm_worker_dns(struct vm *vm, struct completion *wait);
+void vm_worker_limits(struct vm *vm, struct completion *wait);
 void vm_worker_configure(struct vm *vm, struct worker_client *client);
 void vm_adopt(struct vm *vm, struct worker_client *client);
 extern const struct supervised_ops vm_worker_ops;

@@ -91,6 +91,7 @@ static struct worker_dns dns_of(const struct vm *vm, const char **search)
 						      : vm->vms->n_upstreams,
 		.search = search,
 		.n_search = vm->config.n_search,
+		.answer_unlisted = vm->config.answer_unlisted,
 	};
 }
 
@@ -134,6 +135,15 @@ void vm_worker_dns(struct vm *vm, struct completion *wait)
 
 	if (client)
 		worker_client_dns_set(client, &dns, completion_done, completion_more(wait));
+}
+
+void vm_worker_limits(struct vm *vm, struct completion *wait)
+{
+	struct worker_client *client = vm_worker(vm);
+
+	if (client)
+		worker_client_limits_set(
+			client, &vm->config.limits, completion_done, completion_more(wait));
 }
 
 /* Looks for a VM that may have gone while its worker answered. */
@@ -195,6 +205,7 @@ void vm_worker_configure(struct vm *vm, struct worker_client *client)
 {
 	const char *search[VM_SEARCH_MAX];
 	struct worker_name *names = vm_names(vm);
+	struct vm_proxy_told proxies;
 	struct forward *forward;
 	struct worker_config config = {
 		.vm = vm->config.name,
@@ -213,6 +224,7 @@ void vm_worker_configure(struct vm *vm, struct worker_client *client)
 			.len = vm->table_len,
 			.document = policy_number(vm->policy)},
 		.hosts = hosts_of(vm),
+		.proxies = &proxies.msg,
 		.lease = vm->has_lease ? &vm->lease : NULL,
 		.names = names,
 		.n_names = names ? vm->n_names : 0,
@@ -227,10 +239,13 @@ void vm_worker_configure(struct vm *vm, struct worker_client *client)
 		vm->flow_memory = -1;
 	}
 	config.flow_memory = vm->flow_memory;
+	vm_proxy_tell(vm, &proxies);
 	worker_client_configure(client, &config, on_configured, about_new(vm));
+	vm_proxy_done(&proxies);
 	free(names);
 	vm->configured = true;
 	vm->flows_dead = false;
+	vm_worker_limits(vm, NULL);
 	vm_link_push(vm, NULL);
 	vm_vsock_push(vm, NULL);
 	vm_vhost_push(vm);
@@ -455,6 +470,7 @@ const struct supervised_ops vm_worker_ops = {
 			.lease = on_lease,
 			.names_seen = on_names_seen,
 			.flow_refused = on_flow_refused,
+			.proxy_trouble = vm_proxy_trouble,
 			.link_returned = on_link_returned,
 			.env_get = on_env_get,
 			.vsock_dial = vm_vsock_dial,

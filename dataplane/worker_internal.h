@@ -4,6 +4,8 @@
 #define DATAPLANE_WORKER_INTERNAL_H
 
 #include "dataplane/egress/dial.h"
+#include "dataplane/egress/names.h"
+#include "dataplane/limits.h"
 #include "dataplane/stack/arp.h"
 #include "dataplane/stack/classify.h"
 #include "dataplane/stack/dhcp.h"
@@ -23,11 +25,13 @@ struct worker {
 	bool configured;
 	struct loop *loop;
 	struct counters counters;
+	struct limits limits;
 	struct link *link;
 	struct output out;
 	struct flow_memory *memory;
 	struct egress *egress;
 	struct dns *dns;
+	struct names names;
 	struct icmp *icmp;
 	struct udp *udp;
 	struct tcp *tcp;

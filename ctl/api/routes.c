@@ -41,6 +41,8 @@ const struct api_route api_routes[] = {
 	{"GET", "/v1/vms/{vm}/secrets", api_secrets_get, false},
 	{"PUT", "/v1/vms/{vm}/secrets/{name}", api_secret_put, false},
 	{"DELETE", "/v1/vms/{vm}/secrets/{name}", api_secret_delete, false},
+	{"PUT", "/v1/vms/{vm}/proxy/password", api_proxy_password_put, false},
+	{"DELETE", "/v1/vms/{vm}/proxy/password", api_proxy_password_delete, false},
 	{"GET", "/v1/vms/{vm}/snapshots", api_vm_snapshots_get, false},
 	{"POST", "/v1/vms/{vm}/snapshots", api_vm_snapshots_post, false},
 	{"POST", "/v1/vms/{vm}/restore", api_vm_restore, true},

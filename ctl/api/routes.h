@@ -51,6 +51,8 @@ void api_env_put(struct api_request *request);
 void api_env_patch(struct api_request *request);
 void api_secrets_get(struct api_request *request);
 void api_secret_put(struct api_request *request);
+void api_proxy_password_put(struct api_request *request);
+void api_proxy_password_delete(struct api_request *request);
 void api_secret_delete(struct api_request *request);
 void api_snapshots_get(struct api_request *request);
 void api_snapshots_post(struct api_request *request);

@@ -61,10 +61,11 @@ complete -c netctl -n __fish_use_subcommand -a export -d 'Write the wanted state
 complete -c netctl -n __fish_use_subcommand -a stats -d 'Counters of a VM'
 complete -c netctl -n __fish_use_subcommand -a flows -d 'Live flows of a VM'
 complete -c netctl -n __fish_use_subcommand -a events -d 'What happened'
+complete -c netctl -n __fish_use_subcommand -a dashboard -d 'A page for the browser'
 complete -c netctl -n __fish_use_subcommand -a health -d 'How the daemon is'
 complete -c netctl -n __fish_use_subcommand -a version -d 'Versions'
 
-complete -c netctl -n '__netctl_is vm; and __netctl_words 2' -a 'create list show restore reset delete'
+complete -c netctl -n '__netctl_is vm; and __netctl_words 2' -a 'create list show set restore reset delete'
 complete -c netctl -n '__netctl_is forward; and __netctl_words 2' -a 'add list delete'
 complete -c netctl -n '__netctl_is vsock; and __netctl_words 2' -a 'map unmap list'
 complete -c netctl -n '__netctl_is listener; and __netctl_words 2' -a list
@@ -77,7 +78,7 @@ complete -c netctl -n '__netctl_is snapshot; and __netctl_words 2' -a 'create li
 for noun in 'stats' 'flows'
     complete -c netctl -n "__netctl_is $noun; and __netctl_words 2" -a '(__netctl_vms)'
 end
-for verb in 'vm show' 'vm restore' 'vm reset' 'vm delete' 'snapshot create' 'snapshot list' \
+for verb in 'vm show' 'vm set' 'vm restore' 'vm reset' 'vm delete' 'snapshot create' 'snapshot list' \
         'forward add' 'forward list' 'forward delete' 'vsock map' \
         'vsock unmap' 'vsock list' 'listener list' 'policy show' \
         'policy set' 'policy allow' 'policy deny' 'policy check' 'hosts set' 'hosts list' \
@@ -116,10 +117,18 @@ for noun in 'vm create' 'run'
     complete -c netctl -n "__netctl_is $noun" -l vsock -x -a 'vhost stream hybrid: none' -d 'The vsock of the guest'
     complete -c netctl -n "__netctl_is $noun" -l cid -x -d 'The CID of the guest'
 end
+for noun in 'vm create' 'vm set' 'run'
+    complete -c netctl -n "__netctl_is $noun" -l rate-in -x -a '10mbit 100mbit 1gbit none' -d 'At most so much to the guest'
+    complete -c netctl -n "__netctl_is $noun" -l rate-out -x -a '10mbit 100mbit 1gbit none' -d 'At most so much from the guest'
+    complete -c netctl -n "__netctl_is $noun" -l max-flows -x -a none -d 'At most so many flows'
+    complete -c netctl -n "__netctl_is $noun" -l new-flows -x -a none -d 'At most so many new flows a second'
+end
 complete -c netctl -n '__netctl_is vm create' -l link -x -a 'stream dgram attach none' -d 'How the VMM connects'
 complete -c netctl -n '__netctl_is vm create' -l subnet -x -d 'The network of the guest'
 complete -c netctl -n '__netctl_is vm create' -l mac -x -d 'The hardware address'
 complete -c netctl -n '__netctl_is vm create' -l dns -x -d 'A DNS server'
+complete -c netctl -n '__netctl_is vm create' -l search -x -d 'A search domain'
+complete -c netctl -n '__netctl_is vm create' -l dns-unlisted -x -a 'nxdomain answer' -d 'Names that no rule could admit'
 complete -c netctl -n '__netctl_is vm create' -l ephemeral -d 'Stay, and delete the VM at a signal'
 complete -c netctl -n '__netctl_is vm create' -l ttl -x -d 'Delete the VM after so long without a VMM'
 complete -c netctl -n '__netctl_is forward add' -l snat -d 'From the address of the gateway'
@@ -131,5 +140,6 @@ complete -c netctl -n '__netctl_is apply' -l require-secrets -d 'Refuse where a 
 complete -c netctl -n '__netctl_is export; and __netctl_words 2' -F
 complete -c netctl -n '__netctl_is events' -s f -l follow -d 'Go on until interrupted'
 complete -c netctl -n '__netctl_is events' -l since -x -d 'Only events after this one'
+complete -c netctl -n '__netctl_is dashboard' -l port -x -d 'Serve on this port'
 complete -c netctl -n '__netctl_is run' -l map-root -d 'COMMAND is root in a user namespace'
 complete -c netctl -n '__netctl_is run' -a '(__fish_complete_subcommand --fcs-skip=2)'
