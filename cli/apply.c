@@ -96,7 +96,7 @@ static void warn_missing(const struct cli *cli, struct json_object *answer)
 		const char *vm = json_object_get_string(json_object_array_get_idx(list, i));
 
 		cli_error(cli, 0,
-			"the password of VM %s's proxy is missing: netctl vm set %s --proxy-file FILE",
+			"the password of VM %s's proxy is missing: netctl vm set %s --proxy-from FILE",
 			vm, vm);
 	}
 }
