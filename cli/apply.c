@@ -126,7 +126,8 @@ static int apply(struct cli *cli, const struct args *args)
 
 static const struct option apply_options[] = {
 	{OPT_FILE, 'f', "file", "FILE", "the document; - is stdin"},
-	{OPT_DRY_RUN, 'n', "dry-run", NULL, "only tell what would change; exit status 6 if anything"},
+	{OPT_DRY_RUN, 'n', "dry-run", NULL,
+		"only tell what would change; exit status 6 if anything"},
 	{OPT_CUT, 0, "cut-existing", NULL, "end flows that a new policy forbids"},
 	{OPT_REQUIRE, 0, "require-secrets", NULL, "refuse while a secret that is named is missing"},
 	{0},
@@ -174,7 +175,8 @@ static const struct command export_commands[] = {
 		.example = "netctl export host.json",
 		.max_words = 1,
 		.run = export,
-		.notes = "All VMs but ephemeral ones, with the names of their secrets, not their values.\n",
+		.notes =
+			"All VMs but ephemeral ones, with the names of their secrets, not their values.\n",
 	},
 	{0},
 };

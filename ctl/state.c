@@ -163,8 +163,8 @@ static bool any_port(const struct forward_spec *spec)
 	return spec->kind != LISTENER_UNIX && !spec->listen.port;
 }
 
-static int read_forwards(struct json_object *doc, struct state_vm *item, struct json_object *seen,
-	struct error *err)
+static int read_forwards(
+	struct json_object *doc, struct state_vm *item, struct json_object *seen, struct error *err)
 {
 	struct json_object *list = NULL;
 	char path[FIELD_LEN], id[FORWARD_ID_LEN];
@@ -185,8 +185,7 @@ static int read_forwards(struct json_object *doc, struct state_vm *item, struct 
 		item->n_forwards++;
 		forward_id(spec, id, sizeof(id));
 		if (!any_port(spec) && json_object_object_get_ex(seen, id, NULL))
-			return error_set(
-				err, 400, path, "forward %s is in the document twice", id);
+			return error_set(err, 400, path, "forward %s is in the document twice", id);
 		json_object_object_add(seen, id, NULL);
 	}
 	return 0;
@@ -275,8 +274,8 @@ static int read_vm(struct state *state, struct json_object *doc, struct state_vm
 		return -1;
 	item->vm = vms_find(state->vms, item->request.config.name);
 	if (item->vm && item->vm->ephemeral)
-		return error_set(err, 409, "name", "VM %s exists, and is ephemeral",
-			item->vm->config.name);
+		return error_set(
+			err, 409, "name", "VM %s exists, and is ephemeral", item->vm->config.name);
 	return 0;
 }
 
@@ -439,8 +438,7 @@ static struct json_object *wanted_document(struct state *state, const struct sta
 	};
 
 	for (size_t i = 0; i < item->n_forwards; i++)
-		json_object_array_add(
-			parts.forwards, forward_spec_json(&item->forwards[i].spec));
+		json_object_array_add(parts.forwards, forward_spec_json(&item->forwards[i].spec));
 	for (size_t i = 0; i < item->n_maps; i++)
 		json_object_array_add(parts.maps, map_spec_json(&item->maps[i].spec));
 	return state_document(state->vms, &parts);
@@ -493,8 +491,8 @@ static int compare_vm(struct state *state, struct state_vm *item, struct error *
 		from = state_vm_document(item->vm);
 	}
 	if (item->proxy_password && !has_password(item))
-		json_object_array_add(state->no_password,
-			json_object_new_string(item->request.config.name));
+		json_object_array_add(
+			state->no_password, json_object_new_string(item->request.config.name));
 	to = wanted_document(state, item);
 	state_diff(state->changes, item->request.config.name, from, to);
 	json_object_put(from);

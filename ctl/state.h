@@ -58,8 +58,7 @@ struct json_object *state_changes(const struct state *state);
 struct json_object *state_missing(const struct state *state);
 struct json_object *state_no_password(const struct state *state);
 /* All or nothing: 0, or -1 with nothing changed. To be called once. */
-int state_apply(
-	struct state *state, bool cut_existing, struct completion *wait, struct error *err);
+int state_apply(struct state *state, bool cut_existing, struct completion *wait, struct error *err);
 
 /* ---- inside state*.c ---- */
 

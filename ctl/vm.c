@@ -159,8 +159,7 @@ int vms_compile_policy(const struct vms *vms, const struct proxy_config *proxy,
 int vm_compile_policy(const struct vm *vm, const struct policy *policy, const char *path,
 	uint8_t **table, size_t *len, struct error *err)
 {
-	return vms_compile_policy(
-		vm->vms, &vm->config.proxy, policy, path, table, len, err);
+	return vms_compile_policy(vm->vms, &vm->config.proxy, policy, path, table, len, err);
 }
 
 /* Compiles and takes a policy; the old one stays after a failure. */

@@ -29,9 +29,10 @@ struct connection {
 	TAILQ_ENTRY(connection) next;
 	struct api *api;
 	struct bufferevent *bev;
-	struct event *deadline; /* for the next request to be here in full; pending while it is not */
-	int64_t since_ms;       /* that it is awaited */
-	size_t unread;          /* bytes that came of it */
+	struct event
+		*deadline; /* for the next request to be here in full; pending while it is not */
+	int64_t since_ms;  /* that it is awaited */
+	size_t unread;     /* bytes that came of it */
 	void (*closed)(void *arg);
 	void *arg;
 };
@@ -170,7 +171,8 @@ static bool make_room(struct api *api)
 {
 	struct connection *c;
 
-	TAILQ_FOREACH_REVERSE(c, &api->connections, connection_list, next) {
+	TAILQ_FOREACH_REVERSE(c, &api->connections, connection_list, next)
+	{
 		if (!evtimer_pending(c->deadline, NULL))
 			continue;
 		if (clock_ms() - c->since_ms < API_PATIENCE_MS)

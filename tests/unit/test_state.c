@@ -48,8 +48,8 @@ END_TEST
 
 START_TEST(a_vm_as_a_whole)
 {
-	ck_assert_str_eq(
-		difference("{\"name\":\"web\",\"ttl\":1}", NULL), "[{\"op\":\"remove\",\"vm\":\"web\"}]");
+	ck_assert_str_eq(difference("{\"name\":\"web\",\"ttl\":1}", NULL),
+		"[{\"op\":\"remove\",\"vm\":\"web\"}]");
 	ck_assert_str_eq(difference(NULL, "{\"name\":\"web\",\"ttl\":1,\"env\":{},\"maps\":[]}"),
 		"[{\"op\":\"add\",\"vm\":\"web\"},"
 		"{\"op\":\"add\",\"vm\":\"web\",\"field\":\"ttl\",\"to\":1}]");
@@ -59,7 +59,8 @@ END_TEST
 /* A rule put first is one line, not one for each that it shifts. */
 START_TEST(lists_differ_where_they_do)
 {
-	ck_assert_str_eq(difference("{\"r\":[\"a\",\"b\",\"c\"]}", "{\"r\":[\"x\",\"a\",\"b\",\"c\"]}"),
+	ck_assert_str_eq(
+		difference("{\"r\":[\"a\",\"b\",\"c\"]}", "{\"r\":[\"x\",\"a\",\"b\",\"c\"]}"),
 		"[{\"op\":\"add\",\"vm\":\"web\",\"field\":\"r[0]\",\"to\":\"x\"}]");
 	ck_assert_str_eq(difference("{\"r\":[\"a\",\"b\",\"c\"]}", "{\"r\":[\"a\",\"c\"]}"),
 		"[{\"op\":\"remove\",\"vm\":\"web\",\"field\":\"r[1]\",\"from\":\"b\"}]");
@@ -73,18 +74,19 @@ END_TEST
 
 START_TEST(the_order_of_forwards_is_no_difference)
 {
-	ck_assert_str_eq(difference("{\"forwards\":[" FORWARD("1", "80") "," FORWARD("2", "81") "]}",
-				 "{\"forwards\":[" FORWARD("2", "81") "," FORWARD("1", "80") "]}"),
+	ck_assert_str_eq(
+		difference("{\"forwards\":[" FORWARD("1", "80") "," FORWARD("2", "81") "]}",
+			"{\"forwards\":[" FORWARD("2", "81") "," FORWARD("1", "80") "]}"),
 		"[]");
 	ck_assert_str_eq(difference("{\"forwards\":[" FORWARD("1", "80") "]}",
 				 "{\"forwards\":[" FORWARD("1", "81") "]}"),
 		"[{\"op\":\"change\",\"vm\":\"web\","
 		"\"field\":\"forwards[tcp:127.0.0.1:1].to.port\",\"from\":80,\"to\":81}]");
 	/* Two at any port are two. */
-	ck_assert_ptr_nonnull(strstr(
-		difference("{\"forwards\":[]}",
-			"{\"forwards\":[" FORWARD("0", "80") "," FORWARD("0", "80") "]}"),
-		"forwards[tcp:127.0.0.1:0 (2)]"));
+	ck_assert_ptr_nonnull(
+		strstr(difference("{\"forwards\":[]}",
+			       "{\"forwards\":[" FORWARD("0", "80") "," FORWARD("0", "80") "]}"),
+			"forwards[tcp:127.0.0.1:0 (2)]"));
 	ck_assert_str_eq(difference("{\"hosts\":{\"items\":[{\"name\":\"a\"},{\"name\":\"b\"}]}}",
 				 "{\"hosts\":{\"items\":[{\"name\":\"b\"},{\"name\":\"a\"}]}}"),
 		"[]");
@@ -106,15 +108,14 @@ static void tear_down(void)
 }
 
 /* Everything of a VM; %d is a port, %s the directory. */
-static const char full[] =
-	"{\"vms\":[{\"name\":\"a\",\"link\":{\"kind\":\"none\"},"
-	"\"vsock\":{\"kind\":\"hybrid\",\"path\":\"%s/run/vms/a/v.sock\"},"
-	"\"policy\":{\"default\":\"deny\",\"rules\":[]},\"env\":{\"A\":1},"
-	"\"hosts\":{\"items\":[{\"name\":\"db\",\"addresses\":[\"10.0.2.9\"]}]},"
-	"\"forwards\":[{\"listen\":{\"port\":%d},\"to\":{\"port\":80}},"
-	"{\"listen\":{\"unix\":\"%s/run/vms/a/p.sock\"},\"to\":{\"vsock\":7}}],"
-	"\"maps\":[{\"port\":5000,\"to\":{\"tcp\":\"127.0.0.1:9\"}},"
-	"{\"port\":5001,\"to\":{\"tcp\":\"127.0.0.1:9\"}}]}]}";
+static const char full[] = "{\"vms\":[{\"name\":\"a\",\"link\":{\"kind\":\"none\"},"
+			   "\"vsock\":{\"kind\":\"hybrid\",\"path\":\"%s/run/vms/a/v.sock\"},"
+			   "\"policy\":{\"default\":\"deny\",\"rules\":[]},\"env\":{\"A\":1},"
+			   "\"hosts\":{\"items\":[{\"name\":\"db\",\"addresses\":[\"10.0.2.9\"]}]},"
+			   "\"forwards\":[{\"listen\":{\"port\":%d},\"to\":{\"port\":80}},"
+			   "{\"listen\":{\"unix\":\"%s/run/vms/a/p.sock\"},\"to\":{\"vsock\":7}}],"
+			   "\"maps\":[{\"port\":5000,\"to\":{\"tcp\":\"127.0.0.1:9\"}},"
+			   "{\"port\":5001,\"to\":{\"tcp\":\"127.0.0.1:9\"}}]}]}";
 
 static const char *document(int port)
 {
@@ -236,8 +237,9 @@ END_TEST
 
 START_TEST(a_port_is_passed_on)
 {
-	static const char of[] = "{\"vms\":[{\"name\":\"%s\",\"link\":{\"kind\":\"none\"},\"forwards\":"
-				 "[{\"listen\":{\"port\":%d},\"to\":{\"port\":%d}}]}]}";
+	static const char of[] =
+		"{\"vms\":[{\"name\":\"%s\",\"link\":{\"kind\":\"none\"},\"forwards\":"
+		"[{\"listen\":{\"port\":%d},\"to\":{\"port\":%d}}]}]}";
 	static const struct {
 		const char *vm;
 		int to;
@@ -260,8 +262,8 @@ END_TEST
 START_TEST(bad_documents_name_the_field)
 {
 	api_expect_field(&rig, 400, "vms", "PUT", "/v1/state", "{}");
-	api_expect_field(&rig, 400, "state_version", "PUT", "/v1/state",
-		"{\"state_version\":2,\"vms\":[]}");
+	api_expect_field(
+		&rig, 400, "state_version", "PUT", "/v1/state", "{\"state_version\":2,\"vms\":[]}");
 	api_expect_field(&rig, 400, "vms[0]", "PUT", "/v1/state", "{\"vms\":[1]}");
 	api_expect_field(&rig, 400, "vms[1].name", "PUT", "/v1/state",
 		"{\"vms\":[{\"name\":\"a\"},{\"name\":\"a\"}]}");
