@@ -15,6 +15,7 @@ static const struct noun *const nouns[] = {
 	&noun_snapshot,
 	&noun_stats,
 	&noun_flows,
+	&noun_top,
 	&noun_events,
 	&noun_health,
 	&noun_version,

@@ -16,6 +16,7 @@ extern const struct noun noun_secret;
 extern const struct noun noun_snapshot;
 extern const struct noun noun_stats;
 extern const struct noun noun_flows;
+extern const struct noun noun_top;
 extern const struct noun noun_events;
 extern const struct noun noun_run;
 extern const struct noun noun_version;

@@ -49,7 +49,7 @@ _netctl() {
 				words+=("$word")
 				break
 			fi
-			[[ ${COMP_WORDS[i - 1]} == --@(mtu|policy|forward|vsock|cid|rate-in|rate-out|max-flows|new-flows|link|subnet|mac|dns|ttl|name|since|from-file) ]] ||
+			[[ ${COMP_WORDS[i - 1]} == --@(mtu|policy|forward|vsock|cid|rate-in|rate-out|max-flows|new-flows|proto|dir|state|src|dst|sport|dport|port|sort|limit|count|interval|link|subnet|mac|dns|ttl|name|since|from-file) ]] ||
 				words+=("$word")
 			;;
 		esac
@@ -73,17 +73,37 @@ _netctl() {
 	--vsock) _netctl_words 'vhost stream hybrid none'; return ;;
 	--policy) mapfile -t COMPREPLY < <(compgen -W 'open public none' -f -- "$cur"); return ;;
 	--rate-in | --rate-out) _netctl_words '10mbit 100mbit 1gbit none'; return ;;
-	--max-flows | --new-flows) return ;;
+	--max-flows | --new-flows | --src | --dst | --sport | --dport | --port | --limit | --count | --interval) return ;;
+	-n | -d) [[ $noun == @(flows|top) ]] && return ;;
+	--proto) _netctl_words 'tcp udp icmp'; return ;;
+	--dir) _netctl_words 'in out'; return ;;
+	--state) _netctl_words 'established syn-sent syn-rcvd dialling guest-closed host-closed closing open dns forward echo'; return ;;
+	-S | --sort)
+		if [[ $noun == top ]]; then
+			_netctl_words 'traffic name flows in out new refused dropped'
+		else
+			_netctl_words 'age idle sent received bytes proto dir state guest remote host'
+		fi
+		return
+		;;
 	--mtu | --cid | --subnet | --mac | --dns | --ttl | --forward | --name | --since) return ;;
 	esac
 	if [[ -z $noun ]]; then
-		_netctl_words 'run vm forward vsock listener policy hosts env secret snapshot stats flows events health version
+		_netctl_words 'run vm forward vsock listener policy hosts env secret snapshot stats flows top events health version
 			-s -o --help --version'
 		return
 	fi
 	case $noun in
 	run) _netctl_words "$run --" ;;
-	stats | flows) [[ -n $verb ]] || _netctl_words "$(_netctl_vms) --help" ;;
+	stats) [[ -n $verb ]] || _netctl_words "$(_netctl_vms) --help" ;;
+	flows)
+		if [[ -n $verb ]]; then
+			_netctl_words '-t -u --tcp --udp --proto --dir --state --src --dst --sport --dport --port --sort --reverse --limit --help'
+		else
+			_netctl_words "$(_netctl_vms) --help"
+		fi
+		;;
+	top) _netctl_words '-n -d --count --interval --sort --help' ;;
 	events) _netctl_words '-f --follow --since --help' ;;
 	health | version) _netctl_words '--help' ;;
 	vm | forward | vsock | listener | policy | hosts | env | secret | snapshot) _netctl_verb ;;
