@@ -50,7 +50,7 @@ _netctl() {
 				words+=("$word")
 				break
 			fi
-			[[ ${COMP_WORDS[i - 1]} == --@(mtu|policy|forward|vsock|cid|rate-in|rate-out|max-flows|new-flows|proxy|proxy-from|proxy-env|no-proxy|proxy-failure|fake-ip|link|subnet|mac|dns|search|dns-unlisted|ttl|name|since|port|from-file) ]] ||
+			[[ ${COMP_WORDS[i - 1]} == --@(mtu|policy|forward|vsock|cid|rate-in|rate-out|max-flows|new-flows|proxy|proxy-from|proxy-env|no-proxy|proxy-failure|fake-ip|proto|dir|state|src|dst|sport|dport|port|sort|limit|count|interval|link|subnet|mac|dns|search|dns-unlisted|ttl|name|since|from-file) ]] ||
 				words+=("$word")
 			;;
 		esac
@@ -86,17 +86,37 @@ _netctl() {
 	--dns-unlisted) _netctl_words 'nxdomain answer'; return ;;
 	--policy) mapfile -t COMPREPLY < <(compgen -W 'open public none' -f -- "$cur"); return ;;
 	--rate-in | --rate-out) _netctl_words '10mbit 100mbit 1gbit none'; return ;;
-	--max-flows | --new-flows) return ;;
-	--mtu | --cid | --subnet | --mac | --dns | --search | --ttl | --forward | --no-proxy | --name | --since | --port) return ;;
+	--max-flows | --new-flows | --src | --dst | --sport | --dport | --port | --limit | --count | --interval) return ;;
+	-n | -d) [[ $noun == @(flows|top) ]] && return ;;
+	--proto) _netctl_words 'tcp udp icmp'; return ;;
+	--dir) _netctl_words 'in out'; return ;;
+	--state) _netctl_words 'established syn-sent syn-rcvd dialling guest-closed host-closed closing open dns forward echo'; return ;;
+	-S | --sort)
+		if [[ $noun == top ]]; then
+			_netctl_words 'traffic name flows in out new refused dropped'
+		else
+			_netctl_words 'age idle sent received bytes proto dir state guest remote host'
+		fi
+		return
+		;;
+	--mtu | --cid | --subnet | --mac | --dns | --search | --ttl | --forward | --no-proxy | --name | --since) return ;;
 	esac
 	if [[ -z $noun ]]; then
-		_netctl_words 'run vm forward vsock listener policy hosts env secret snapshot apply export stats flows events dashboard health version
+		_netctl_words 'run vm forward vsock listener policy hosts env secret snapshot apply export stats flows top events dashboard health version
 			-s -o --help --version'
 		return
 	fi
 	case $noun in
 	run) _netctl_words "$run --" ;;
-	stats | flows) [[ -n $verb ]] || _netctl_words "$(_netctl_vms) --help" ;;
+	stats) [[ -n $verb ]] || _netctl_words "$(_netctl_vms) --help" ;;
+	flows)
+		if [[ -n $verb ]]; then
+			_netctl_words '-t -u --tcp --udp --proto --dir --state --src --dst --sport --dport --port --sort --reverse --limit --help'
+		else
+			_netctl_words "$(_netctl_vms) --help"
+		fi
+		;;
+	top) _netctl_words '-n -d --count --interval --sort --help' ;;
 	apply) _netctl_words '-f --file --dry-run --cut-existing --require-secrets --help' ;;
 	export) mapfile -t COMPREPLY < <(compgen -W '--help' -f -- "$cur") ;;
 	events) _netctl_words '-f --follow --since --help' ;;
