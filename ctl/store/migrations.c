@@ -70,6 +70,11 @@ static const char *const steps[] = {
 	" place TEXT NOT NULL,"
 	" PRIMARY KEY (vm, port)"
 	") STRICT, WITHOUT ROWID;",
+	/* 5 → 6 */
+	"CREATE TABLE event_numbers ("
+	" vm TEXT PRIMARY KEY REFERENCES vms(name) ON DELETE CASCADE,"
+	" number INTEGER NOT NULL"
+	") STRICT, WITHOUT ROWID;",
 };
 
 #define N_STEPS ((int)(sizeof(steps) / sizeof(*steps)))

@@ -81,7 +81,7 @@ _netctl() {
 	case $noun in
 	run) _netctl_words "$run --" ;;
 	stats | flows) [[ -n $verb ]] || _netctl_words "$(_netctl_vms) --help" ;;
-	events) _netctl_words '-f --follow --since --help' ;;
+	events) _netctl_words '-f --follow --since -n --last --vm -t --type --help' ;;
 	health | version) _netctl_words '--help' ;;
 	vm | forward | vsock | listener | policy | hosts | env | secret | snapshot) _netctl_verb ;;
 	esac

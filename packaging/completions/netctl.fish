@@ -124,5 +124,8 @@ complete -c netctl -n '__netctl_is forward add' -l snat -d 'From the address of 
 complete -c netctl -n '__netctl_is forward add' -l name -x -d 'A name'
 complete -c netctl -n '__netctl_is events' -s f -l follow -d 'Go on until interrupted'
 complete -c netctl -n '__netctl_is events' -l since -x -d 'Only events after this one'
+complete -c netctl -n '__netctl_is events' -s n -l last -x -d 'Only the newest'
+complete -c netctl -n '__netctl_is events' -l vm -x -d 'Only of this VM'
+complete -c netctl -n '__netctl_is events' -s t -l type -x -d 'Only of these types'
 complete -c netctl -n '__netctl_is run' -l map-root -d 'COMMAND is root in a user namespace'
 complete -c netctl -n '__netctl_is run' -a '(__fish_complete_subcommand --fcs-skip=2)'
