@@ -87,6 +87,22 @@ static void show_vsock(struct json_object *vm)
 	line("maps", doc_text(vm, "maps"));
 }
 
+static void show_proxy(struct json_object *vm)
+{
+	const char *url = doc_text(vm, "proxy.url");
+	bool none = !strcmp(url, "none") || !*url;
+	char text[2048];
+
+	snprintf(text, sizeof(text), "%s%s%s", none ? "" : url,
+		doc_bool(vm, "proxy.password") ? ", with a password" : "",
+		!none && !strcmp(doc_text(vm, "proxy.on_failure"), "direct")
+			? ", straight there where it fails"
+			: "");
+	line("proxy", text);
+	if (!none)
+		line("no proxy", doc_join(doc_get(vm, "proxy.no_proxy"), text, sizeof(text)));
+}
+
 static void show_worker(struct json_object *vm)
 {
 	char text[256];
@@ -143,6 +159,9 @@ static void show(const struct cli *cli, struct json_object *vm)
 	show_lease(vm);
 	line("dns", doc_join(doc_get(vm, "dns.upstreams"), text, sizeof(text)));
 	line("search", doc_join(doc_get(vm, "dns.search"), text, sizeof(text)));
+	if (strcmp(doc_text(vm, "dns.unlisted"), "answer") == 0)
+		line("unlisted", "names that no rule could admit are answered");
+	show_proxy(vm);
 	line("policy", policy_word(doc_get(vm, "policy"), text, sizeof(text)));
 	line("host access", doc_bool(vm, "host_access") ? "yes" : "no");
 	line("forwards", doc_text(vm, "forwards"));
@@ -252,6 +271,19 @@ static const struct command commands[] = {
 		.run = vm_show,
 	},
 	{
+		.name = "set",
+		.usage = "NAME [--proxy URL] [--no-proxy LIST] [OPTION]...",
+		.summary = "Change by which proxy a VM's flows go",
+		.example = "netctl vm set web --proxy-from proxy.url --no-proxy corp.example",
+		.options = vm_set_options,
+		.min_words = 1,
+		.max_words = 1,
+		.run = vm_set,
+		.notes =
+			"What is not given stays as it is. TCP connections that stand stay on their\n"
+			"way, all else goes the new one. A password goes with the proxy it was for.\n",
+	},
+	{
 		.name = "restore",
 		.usage = "NAME ID [--require-secrets]",
 		.summary = "Bring a VM's network to what a snapshot recorded",
@@ -291,4 +323,4 @@ static const struct command commands[] = {
 	{0},
 };
 
-const struct noun noun_vm = {"vm", "VMs: create, list, show, restore, reset, delete", commands};
+const struct noun noun_vm = {"vm", "VMs: create, list, show, set, restore, reset, delete", commands};

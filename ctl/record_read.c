@@ -492,7 +492,8 @@ static int read_settings(struct json_object *doc, struct record *record, struct 
 	if (!record->policy)
 		return -1;
 	/* That it can be compiled is known before anything is restored. */
-	status = policy_compile(record->policy, "policy", NULL, 0, &table, &len, err);
+	status = policy_compile(
+		record->policy, "policy", &(struct policy_host){.own = NULL}, &table, &len, err);
 	free(table);
 	if (status < 0)
 		return -1;

@@ -252,8 +252,8 @@ static int prepare_guest(
 
 static int prepare(struct vm *vm, struct plan *plan, struct record *record, struct error *err)
 {
-	if (policy_compile(record->policy, "policy", vm->vms->own, vm->vms->n_own, &plan->table,
-		    &plan->table_len, err) < 0 ||
+	if (vm_compile_policy(vm, record->policy, "policy", &plan->table, &plan->table_len, err) <
+			0 ||
 		prepare_guest(vm, plan, record, err) < 0)
 		return -1;
 	SWAP(plan->policy, record->policy);

@@ -91,6 +91,7 @@ static struct worker_dns dns_of(const struct vm *vm, const char **search)
 						      : vm->vms->n_upstreams,
 		.search = search,
 		.n_search = vm->config.n_search,
+		.answer_unlisted = vm->config.answer_unlisted,
 	};
 }
 
@@ -195,6 +196,7 @@ void vm_worker_configure(struct vm *vm, struct worker_client *client)
 {
 	const char *search[VM_SEARCH_MAX];
 	struct worker_name *names = vm_names(vm);
+	struct vm_proxy_told proxies;
 	struct forward *forward;
 	struct worker_config config = {
 		.vm = vm->config.name,
@@ -213,6 +215,7 @@ void vm_worker_configure(struct vm *vm, struct worker_client *client)
 			.len = vm->table_len,
 			.document = policy_number(vm->policy)},
 		.hosts = hosts_of(vm),
+		.proxies = &proxies.msg,
 		.lease = vm->has_lease ? &vm->lease : NULL,
 		.names = names,
 		.n_names = names ? vm->n_names : 0,
@@ -227,7 +230,9 @@ void vm_worker_configure(struct vm *vm, struct worker_client *client)
 		vm->flow_memory = -1;
 	}
 	config.flow_memory = vm->flow_memory;
+	vm_proxy_tell(vm, &proxies);
 	worker_client_configure(client, &config, on_configured, about_new(vm));
+	vm_proxy_done(&proxies);
 	free(names);
 	vm->configured = true;
 	vm->flows_dead = false;
@@ -460,6 +465,7 @@ const struct supervised_ops vm_worker_ops = {
 			.lease = on_lease,
 			.names_seen = on_names_seen,
 			.flow_refused = on_flow_refused,
+			.proxy_trouble = vm_proxy_trouble,
 			.link_returned = on_link_returned,
 			.env_get = on_env_get,
 			.vsock_dial = vm_vsock_dial,

@@ -220,6 +220,7 @@ static void put_dns(const struct worker_dns *dns, struct dns_msg *out)
 	out->msg.n_upstreams = dns->n_upstreams;
 	out->msg.upstreams = out->pointers;
 	out->msg.n_search = dns->n_search;
+	out->msg.answer_unlisted = dns->answer_unlisted;
 	out->msg.search = out->search;
 }
 
@@ -346,12 +347,14 @@ void worker_client_configure(struct worker_client *client, const struct worker_c
 	struct dns_msg dns;
 	struct hosts_msg hosts;
 	struct names_msg names;
+	struct worker_client_proxy proxy;
 
 	put_config(config, &msg);
 	put_policy(&config->policy, &policy);
 	put_dns(&config->dns, &dns);
 	put_hosts(&config->hosts, &hosts);
 	put_names(config->names, config->n_names, &names);
+	worker_client_proxy_put(config->proxies, &proxy);
 	if (config->lease) {
 		put_lease(config->lease, &lease);
 		msg.lease = &lease;
@@ -361,12 +364,14 @@ void worker_client_configure(struct worker_client *client, const struct worker_c
 	msg.dns = &dns.msg;
 	msg.hosts = &hosts.msg;
 	msg.names = &names.msg;
+	msg.proxy = &proxy.msg;
 	env.body_case = NETDP__ENVELOPE__BODY_CONFIGURE;
 	env.configure = &msg;
 	call_plain(client, &env, &config->flow_memory, config->flow_memory >= 0 ? 1 : 0, done, arg);
 	dns_done(&dns);
 	hosts_done(&hosts);
 	names_done(&names);
+	worker_client_proxy_done(&proxy);
 }
 
 void worker_client_link_set(struct worker_client *client, enum worker_link_kind kind, int fd,

@@ -71,6 +71,11 @@ static const char *const steps[] = {
 	" PRIMARY KEY (vm, port)"
 	") STRICT, WITHOUT ROWID;",
 	/* 5 → 6 */
+	"CREATE TABLE proxy_passwords ("
+	" vm TEXT PRIMARY KEY REFERENCES vms(name) ON DELETE CASCADE,"
+	" sealed BLOB NOT NULL"
+	") STRICT;",
+	/* 6 → 7 */
 	"CREATE TABLE event_numbers ("
 	" vm TEXT PRIMARY KEY REFERENCES vms(name) ON DELETE CASCADE,"
 	" number INTEGER NOT NULL"

@@ -13,6 +13,8 @@
  */
 #include "dataplane/egress/policy.h"
 
+#include "dataplane/egress/names.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -89,24 +91,6 @@ static void note_rest(struct egress_policy *policy, int32_t by)
 	rest->count++;
 }
 
-static bool take_first(void *arg, const char *name)
-{
-	const char **first = arg;
-
-	*first = name;
-	return true;
-}
-
-/* A name that the destination goes by, for who reads the refusal. */
-static const char *known_name(const struct egress_policy *policy, const struct addr *addr)
-{
-	const char *name = NULL;
-
-	if (policy->names.admit)
-		policy->names.admit(policy->names.log, addr, take_first, &name);
-	return name;
-}
-
 void egress_policy_note(struct egress_policy *policy, uint8_t proto, const struct endpoint *dst,
 	int32_t by, const char *name)
 {
@@ -117,7 +101,7 @@ void egress_policy_note(struct egress_policy *policy, uint8_t proto, const struc
 	if (count)
 		count->refusals++;
 	if (!name)
-		name = known_name(policy, &dst->addr);
+		name = names_best(&policy->names, &dst->addr);
 	row.name = (char *)(uintptr_t)name;
 	/* The last rows first: a guest that insists repeats itself. */
 	while (i > 0) {
@@ -237,10 +221,10 @@ struct policy_verdict egress_policy_judge_pass(const struct egress_policy *polic
 	struct own_name own = {policy, pass->verdict.name};
 	struct policy_names names = {admit_own, &own};
 
+	if (pass->verified)
+		return egress_policy_judge_as(policy, proto, dst, own.name ? own.name : "");
 	if (!own.name)
 		return egress_policy_judge(policy, proto, dst);
-	if (pass->verified)
-		return egress_policy_judge_as(policy, proto, dst, own.name);
 	return judge(policy, proto, dst, &names);
 }
 

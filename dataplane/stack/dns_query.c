@@ -213,8 +213,8 @@ static void deliver(struct dns_query *q, uint8_t *msg, size_t len)
 
 	q->in = NULL;
 	query_free(q);
-	dns_learn(dns, msg, len);
-	dns_deliver(dns, &asker, &info, msg, len);
+	dns_cache_put(dns->cache, &info, msg, len, loop_now(dns->loop));
+	dns_pass_on(dns, &asker, &info, msg, len);
 	free(in);
 }
 

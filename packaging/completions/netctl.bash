@@ -32,7 +32,7 @@ _netctl_words() {
 _netctl() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
 	local noun= verb= i word words=() create run
-	create='--link --vsock --cid --mtu --subnet --mac --dns --ephemeral --ttl --policy --host-access --forward'
+	create='--link --vsock --cid --mtu --subnet --mac --dns --search --dns-unlisted --ephemeral --ttl --policy --host-access --forward'
 	run='--mtu --policy --host-access --forward --vsock --cid --map-root --help'
 	COMPREPLY=()
 
@@ -48,7 +48,7 @@ _netctl() {
 				words+=("$word")
 				break
 			fi
-			[[ ${COMP_WORDS[i - 1]} == --@(mtu|policy|forward|vsock|cid|link|subnet|mac|dns|ttl|name|since|from-file) ]] ||
+			[[ ${COMP_WORDS[i - 1]} == --@(mtu|policy|forward|vsock|cid|link|subnet|mac|dns|search|dns-unlisted|ttl|name|since|port|from-file) ]] ||
 				words+=("$word")
 			;;
 		esac
@@ -68,20 +68,30 @@ _netctl() {
 	-o | --output) _netctl_words 'json table'; return ;;
 	-s | --socket) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
 	--from-file) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+	-f | --file)
+		if [[ $noun == apply ]]; then
+			mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+			return
+		fi
+		;;
 	--link) _netctl_words 'stream dgram attach none'; return ;;
 	--vsock) _netctl_words 'vhost stream hybrid none'; return ;;
+	--dns-unlisted) _netctl_words 'nxdomain answer'; return ;;
 	--policy) mapfile -t COMPREPLY < <(compgen -W 'open public none' -f -- "$cur"); return ;;
-	--mtu | --cid | --subnet | --mac | --dns | --ttl | --forward | --name | --since) return ;;
+	--mtu | --cid | --subnet | --mac | --dns | --search | --ttl | --forward | --name | --since | --port) return ;;
 	esac
 	if [[ -z $noun ]]; then
-		_netctl_words 'run vm forward vsock listener policy hosts env secret snapshot stats flows events health version
+		_netctl_words 'run vm forward vsock listener policy hosts env secret snapshot apply export stats flows events dashboard health version
 			-s -o --help --version'
 		return
 	fi
 	case $noun in
 	run) _netctl_words "$run --" ;;
 	stats | flows) [[ -n $verb ]] || _netctl_words "$(_netctl_vms) --help" ;;
+	apply) _netctl_words '-f --file --dry-run --cut-existing --require-secrets --help' ;;
+	export) mapfile -t COMPREPLY < <(compgen -W '--help' -f -- "$cur") ;;
 	events) _netctl_words '-f --follow --since -n --last --vm -t --type --help' ;;
+	dashboard) _netctl_words '--port --help' ;;
 	health | version) _netctl_words '--help' ;;
 	vm | forward | vsock | listener | policy | hosts | env | secret | snapshot) _netctl_verb ;;
 	esac

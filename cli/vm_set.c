@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+/* netctl vm set: settings of a VM that is there already. */
+#include "cli/http.h"
+#include "cli/json.h"
+#include "cli/proxy_option.h"
+#include "cli/vm.h"
+
+const struct option vm_set_options[] = {
+	OPTIONS_PROXY,
+	{0},
+};
+
+int vm_set(struct cli *cli, const struct args *args)
+{
+	struct json_object *body = json_object_new_object();
+	struct proxy_option proxy = {.doc = NULL};
+	int status = 0;
+
+	if (!args->n_given)
+		status = cli_usage_error(cli, "nothing is to be set");
+	for (size_t i = 0; !status && i < args->n_given; i++)
+		status = proxy_option_take(cli, &proxy, &args->given[i]);
+	proxy_option_put(&proxy, body);
+	if (status)
+		json_object_put(body);
+	else
+		status = http_call(
+			cli, "PATCH", http_path("vms", args->words[0], NULL), body, NULL);
+	if (!status)
+		status = proxy_option_send(cli, &proxy, args->words[0]);
+	proxy_option_free(&proxy);
+	return status;
+}
