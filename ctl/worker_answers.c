@@ -121,7 +121,8 @@ static bool on_flow_refused(struct worker_client *client, const Netdp__FlowRefus
 {
 	struct worker_refused_event event = {.rule = msg->rule, .count = msg->count};
 
-	if (!read_proto(msg->proto, &event.proto) ||
+	/* The rest of many has neither protocol nor address. */
+	if ((msg->proto != NETDP__PROTO__PROTO_NONE && !read_proto(msg->proto, &event.proto)) ||
 		!wire_get_endpoint(msg->addr, msg->port, &event.to))
 		return false;
 	wire_get_remark(msg->name, event.name, sizeof(event.name));
@@ -157,6 +158,9 @@ void worker_client_event(void *arg, const Netdp__Envelope *env, int *fds, size_t
 	struct worker_client *client = arg;
 	bool good = true;
 
+	if (env->number && client->events->number &&
+		!client->events->number(client->events_arg, env->number))
+		return;
 	switch (env->body_case) {
 	case NETDP__ENVELOPE__BODY_STATUS:
 		wire_get_remark(env->status->text, client->last_words, sizeof(client->last_words));

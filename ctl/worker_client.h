@@ -335,7 +335,7 @@ struct worker_link_event {
 };
 
 struct worker_refused_event { /* aggregated: one a destination and second */
-	int proto;
+	int proto;            /* 0: the rest of many, to anywhere */
 	struct endpoint to;
 	int32_t rule; /* index, or a negative POLICY_BY_* */
 	uint32_t count;
@@ -351,6 +351,9 @@ struct worker_vsock_event {
 
 /* Any may be NULL. arg is the one given to supervisor_add(). */
 struct worker_client_events {
+	/* The next event has this number, by which the worker keeps it until
+	 * worker_client_events_seen(); false where it is known already, and is to be left out. */
+	bool (*number)(void *arg, uint64_t number);
 	void (*link_changed)(void *arg, const struct worker_link_event *event);
 	void (*guest_seen)(void *arg, const struct mac *mac);
 	void (*lease)(void *arg, const struct worker_lease *lease);
@@ -472,6 +475,9 @@ struct worker_client_hooks {
 	 * worker broke the protocol; -EPERM, it gave up and said why; else it ended. The client stays to be freed. */
 	void (*closed)(void *arg, int err, const char *text);
 };
+
+/* The events up to this number are on the disk: the worker may forget them. */
+void worker_client_events_seen(struct worker_client *client, uint64_t through);
 
 /* Takes the connected control socket fd in any case. NULL without memory. events_arg goes with
  * events, arg with hooks. */
