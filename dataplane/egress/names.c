@@ -7,6 +7,9 @@ static bool any_name_counts(const struct names *names, const struct addr *addr)
 {
 	const void *table = egress_table(names->egress);
 
+	/* A fake address is what the host's own resolver makes of a name. */
+	if (egress_fake_ip(names->egress) && proxy_addr_is_fake(addr))
+		return true;
 	return !policy_addr_is_private(addr) || (table && policy_table_addr_by_prefix(table, addr));
 }
 
