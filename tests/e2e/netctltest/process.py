@@ -13,6 +13,7 @@ SANITIZED = "asan" in os.path.basename(BUILD)
 SLOW = 3 if SANITIZED else 1
 
 _logs = []
+_started = []
 
 
 def program(name):
@@ -50,6 +51,7 @@ class Process:
                                           start_new_session=True)
         self.pid = self.popen.pid
         _logs.append((name, self.log_path))
+        _started.append(self)
 
     def log(self):
         with open(self.log_path, errors="replace") as f:
@@ -90,6 +92,14 @@ def run(argv, timeout=30, env=None, stdin=None, cwd=None):
                           input=stdin, stdin=subprocess.DEVNULL if stdin is None else None,
                           timeout=timeout * SLOW, errors="replace")
     return done.returncode, done.stdout, done.stderr
+
+
+def end_left(directory):
+    """Ends what a test that failed has left running with its logs in the directory."""
+    for process in _started:
+        if os.path.dirname(process.log_path) == directory and process.running():
+            process.kill()
+    _started[:] = [process for process in _started if process.running()]
 
 
 def forget_logs():
