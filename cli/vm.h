@@ -9,6 +9,9 @@ extern const struct option vm_create_options[];
 extern const char vm_create_notes[];
 int vm_create(struct cli *cli, const struct args *args);
 
+extern const struct option vm_set_options[];
+int vm_set(struct cli *cli, const struct args *args);
+
 extern const struct option vm_restore_options[];
 int vm_restore(struct cli *cli, const struct args *args);
 int vm_reset(struct cli *cli, const struct args *args);

@@ -11,6 +11,8 @@
 #include "cli/duration.h"
 #include "cli/http.h"
 #include "cli/json.h"
+#include "cli/limit_option.h"
+#include "cli/proxy_option.h"
 #include "cli/socket.h"
 #include "cli/vm.h"
 #include "cli/vm_body.h"
@@ -53,7 +55,9 @@ const struct option vm_create_options[] = {
 	{OPT_TTL, 0, "ttl", "DURATION", "delete the VM after so long without a VMM: 90s, 10m, 2h"},
 	OPTION_POLICY,
 	OPTION_HOST_ACCESS,
+	OPTIONS_LIMIT,
 	OPTION_FORWARD,
+	OPTIONS_PROXY,
 	{0},
 };
 
@@ -67,6 +71,7 @@ struct create {
 	struct json_object *body;
 	struct forwards forwards;
 	struct vsock_option vsock;
+	struct proxy_option proxy;
 	const char *name;
 	const char *kind;
 	char path[PATH_MAX]; /* to be bound by us; "" where there is none */
@@ -179,6 +184,8 @@ static int take_option(struct cli *cli, struct create *c, const struct given *gi
 	case OPT_CID:
 		return vsock_option_take(cli, &c->vsock, given);
 	default:
+		if (proxy_option_is(given))
+			return proxy_option_take(cli, &c->proxy, given);
 		return vm_body_option(cli, c->body, &c->forwards, given);
 	}
 }
@@ -193,6 +200,7 @@ static int take_args(struct cli *cli, struct create *c, const struct args *args)
 	if (status)
 		return status;
 	doc_put_text(c->body, "name", c->name);
+	proxy_option_put(&c->proxy, c->body);
 	link = member(c->body, "link");
 	doc_put_text(link, "kind", c->kind);
 	if (*c->path) {
@@ -364,6 +372,8 @@ static int create(struct cli *cli, struct create *c, const struct args *args)
 	}
 	status = make(cli, c, &vm);
 	if (!status)
+		status = proxy_option_send(cli, &c->proxy, c->name);
+	if (!status)
 		status = hand_over(cli, c);
 	if (!status)
 		print_created(cli, c, vm);
@@ -400,6 +410,7 @@ int vm_create(struct cli *cli, const struct args *args)
 	if (status && c.vsock.listener >= 0)
 		unlink(c.vsock.bound);
 	vsock_option_free(&c.vsock);
+	proxy_option_free(&c.proxy);
 	if (c.listener >= 0)
 		close(c.listener);
 	if (!status && c.ephemeral) {

@@ -2,6 +2,8 @@
 /* Settings. See options.h. */
 #include "ctl/options.h"
 
+#include "ctl/host_proxy.h"
+
 #include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
@@ -42,7 +44,7 @@ static int copy(char *out, size_t len, const char *value, const char *where)
 /* One setting, from a flag or a line of the file; `where` names it in errors. */
 static int set(struct options *o, const char *key, const char *value, const char *where)
 {
-	if (!*value && strcmp(key, "group") != 0)
+	if (!*value && strcmp(key, "group") != 0 && !host_proxy_key(key))
 		return complain(where, "needs a value", NULL);
 	if (strcmp(key, "runtime-dir") == 0)
 		return copy(o->runtime_dir, sizeof(o->runtime_dir), value, where);
@@ -57,6 +59,8 @@ static int set(struct options *o, const char *key, const char *value, const char
 			return complain(where, "not error, warn, info, debug or trace", value);
 		return 0;
 	}
+	if (host_proxy_key(key))
+		return 0; /* read where it is used; there is no such flag */
 	if (strcmp(key, "sandbox") == 0) {
 		if (strcmp(value, "weak") != 0 && strcmp(value, "full") != 0)
 			return complain(where, "not full or weak", value);

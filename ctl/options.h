@@ -3,7 +3,7 @@
  * netctld's settings: the command line over the configuration file over the defaults.
  *
  * The file is INI: `key = value` lines, `#` and `;` comments, one section `[netctld]` or none. Its
- * keys are the long flags without their dashes. Errors go to stderr with file and line.
+ * keys are the long flags without their dashes, and those of host_proxy.h. Errors go to stderr with file and line.
  */
 #ifndef CTL_OPTIONS_H
 #define CTL_OPTIONS_H

@@ -11,6 +11,8 @@
 
 #include "common/addr.h"
 #include "common/error.h"
+#include "ctl/limits_config.h"
+#include "ctl/proxy_config.h"
 #include "ctl/vsock_config.h"
 
 #include <json-c/json.h>
@@ -41,9 +43,11 @@ struct vm_config {
 	char search[VM_SEARCH_MAX][VM_DOMAIN_LEN];
 	size_t n_search;
 	bool answer_unlisted; /* names that no rule could admit; else NXDOMAIN */
+	struct proxy_config proxy;
 	bool host_access;
 	uint32_t ttl_s; /* 0: never deleted by itself */
 	struct vsock_config vsock;
+	struct vm_limits limits;
 };
 
 bool vm_name_valid(const char *name);

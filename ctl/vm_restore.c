@@ -140,7 +140,8 @@ int vms_restore(struct vms *vms, struct error *err)
 		if (store_forwards(vms->store, restored.vm->config.name, restore_forward, &restored,
 			    err) < 0 ||
 			vm_maps_restore(restored.vm, err) < 0 ||
-			vm_env_restore(restored.vm, err) < 0)
+			vm_env_restore(restored.vm, err) < 0 ||
+			vm_proxy_restore(restored.vm, err) < 0)
 			return -1;
 		vm_ttl_start(restored.vm);
 		vm_worker_want(restored.vm);

@@ -137,6 +137,15 @@ void vm_worker_dns(struct vm *vm, struct completion *wait)
 		worker_client_dns_set(client, &dns, completion_done, completion_more(wait));
 }
 
+void vm_worker_limits(struct vm *vm, struct completion *wait)
+{
+	struct worker_client *client = vm_worker(vm);
+
+	if (client)
+		worker_client_limits_set(
+			client, &vm->config.limits, completion_done, completion_more(wait));
+}
+
 /* Looks for a VM that may have gone while its worker answered. */
 struct about {
 	struct vms *vms;
@@ -196,6 +205,7 @@ void vm_worker_configure(struct vm *vm, struct worker_client *client)
 {
 	const char *search[VM_SEARCH_MAX];
 	struct worker_name *names = vm_names(vm);
+	struct vm_proxy_told proxies;
 	struct forward *forward;
 	struct worker_config config = {
 		.vm = vm->config.name,
@@ -214,6 +224,7 @@ void vm_worker_configure(struct vm *vm, struct worker_client *client)
 			.len = vm->table_len,
 			.document = policy_number(vm->policy)},
 		.hosts = hosts_of(vm),
+		.proxies = &proxies.msg,
 		.lease = vm->has_lease ? &vm->lease : NULL,
 		.names = names,
 		.n_names = names ? vm->n_names : 0,
@@ -228,10 +239,13 @@ void vm_worker_configure(struct vm *vm, struct worker_client *client)
 		vm->flow_memory = -1;
 	}
 	config.flow_memory = vm->flow_memory;
+	vm_proxy_tell(vm, &proxies);
 	worker_client_configure(client, &config, on_configured, about_new(vm));
+	vm_proxy_done(&proxies);
 	free(names);
 	vm->configured = true;
 	vm->flows_dead = false;
+	vm_worker_limits(vm, NULL);
 	vm_link_push(vm, NULL);
 	vm_vsock_push(vm, NULL);
 	vm_vhost_push(vm);
@@ -456,6 +470,7 @@ const struct supervised_ops vm_worker_ops = {
 			.lease = on_lease,
 			.names_seen = on_names_seen,
 			.flow_refused = on_flow_refused,
+			.proxy_trouble = vm_proxy_trouble,
 			.link_returned = on_link_returned,
 			.env_get = on_env_get,
 			.vsock_dial = vm_vsock_dial,

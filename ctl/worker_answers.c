@@ -130,6 +130,19 @@ static bool on_flow_refused(struct worker_client *client, const Netdp__FlowRefus
 	return true;
 }
 
+static bool on_proxy_trouble(struct worker_client *client, const Netdp__ProxyTrouble *msg)
+{
+	char reason[128];
+
+	wire_get_remark(msg->reason, reason, sizeof(reason));
+	if (msg->server >= WORKER_PROXIES_MAX)
+		return false;
+	if (client->events->proxy_trouble)
+		client->events->proxy_trouble(
+			client->events_arg, msg->server, reason, msg->count);
+	return true;
+}
+
 static bool on_link_returned(struct worker_client *client, int *fds, size_t n_fds)
 {
 	if (n_fds != 1)
@@ -162,6 +175,9 @@ void worker_client_event(void *arg, const Netdp__Envelope *env, int *fds, size_t
 		break;
 	case NETDP__ENVELOPE__BODY_FLOW_REFUSED:
 		good = on_flow_refused(client, env->flow_refused);
+		break;
+	case NETDP__ENVELOPE__BODY_PROXY_TROUBLE:
+		good = on_proxy_trouble(client, env->proxy_trouble);
 		break;
 	case NETDP__ENVELOPE__BODY_LINK_RETURNED:
 		good = on_link_returned(client, fds, n_fds);

@@ -26,6 +26,9 @@
 #define CTL_WORKER_CLIENT_H
 
 #include "common/addr.h"
+#include "ctl/limits_config.h"
+#include "ctl/proxy_config.h"
+#include "ctl/proxy_names.h"
 #include "ctl/tsi.h"
 
 #include <stdbool.h>
@@ -76,6 +79,29 @@ struct worker_policy {
 	uint64_t document; /* as PolicySet.document */
 };
 
+#define WORKER_PROXIES_MAX 3
+
+struct worker_proxy_server {
+	bool socks5; /* else HTTP CONNECT */
+	struct addr addrs[PROXY_ADDRS_MAX];
+	size_t n_addrs; /* 0: its name does not resolve */
+	uint16_t port;
+	bool auth;
+	const char *user, *password;
+};
+
+enum worker_proxy_of { WORKER_PROXY_HTTP, WORKER_PROXY_HTTPS, WORKER_PROXY_OTHER, WORKER_PROXY_KINDS };
+
+struct worker_proxies {
+	const struct worker_proxy_server *servers;
+	size_t n_servers;
+	uint32_t of[WORKER_PROXY_KINDS]; /* by number from 1; 0: none */
+	const struct proxy_exception *exceptions;
+	size_t n_exceptions;
+	bool direct_on_failure;
+	bool fake_ip;
+};
+
 struct worker_lease {
 	struct addr addr;
 	struct mac mac;
@@ -104,6 +130,7 @@ struct worker_config {
 	struct worker_dns dns;
 	struct worker_policy policy;
 	struct worker_hosts hosts;
+	const struct worker_proxies *proxies; /* NULL: everything goes straight there */
 	const struct worker_lease *lease; /* a predecessor's, or NULL */
 	const struct worker_name *names;  /* a predecessor's name log */
 	size_t n_names;
@@ -328,6 +355,8 @@ struct worker_client_events {
 	void (*guest_seen)(void *arg, const struct mac *mac);
 	void (*lease)(void *arg, const struct worker_lease *lease);
 	void (*names_seen)(void *arg, const struct worker_name *names, size_t n);
+	/* server is by number from 0 of those that it was told. */
+	void (*proxy_trouble)(void *arg, uint32_t server, const char *reason, uint32_t count);
 	void (*flow_refused)(void *arg, const struct worker_refused_event *event);
 	/* The dgram link's peer has gone; *fd is its socket, to await the next peer on. Take it by
 	 * setting *fd to -1. */
@@ -373,9 +402,14 @@ void worker_client_policy_counts(
 /* The names under which the guest was given an address. */
 void worker_client_addr_names(struct worker_client *client, const struct addr *addr,
 	worker_addr_names_fn *done, void *arg);
+/* The password's copies are wiped. */
+void worker_client_proxy_set(struct worker_client *client, const struct worker_proxies *proxies,
+	worker_done_fn *done, void *arg);
 void worker_client_hosts_set(struct worker_client *client, const struct worker_hosts *hosts,
 	worker_done_fn *done, void *arg);
 void worker_client_dns_set(struct worker_client *client, const struct worker_dns *dns,
+	worker_done_fn *done, void *arg);
+void worker_client_limits_set(struct worker_client *client, const struct vm_limits *limits,
 	worker_done_fn *done, void *arg);
 /* Ends the guest's life so far. The answer is a barrier: what the worker tells before it may be of the
  * old life, what it tells after is not. */

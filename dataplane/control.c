@@ -414,6 +414,7 @@ static int start(struct control *control, const struct control_options *options)
 		.lease = on_lease,
 		.names = on_names,
 		.refused = on_refused,
+		.proxy_trouble = control_proxy_trouble,
 		.vsock_changed = control_vsock_changed,
 		.vsock_session = control_vsock_session,
 		.vsock_dial = control_vsock_dial,

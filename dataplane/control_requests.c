@@ -223,6 +223,8 @@ static bool apply_rest(
 			return false;
 		worker_lease_restore(r->worker, &lease);
 	}
+	if (*code >= 0 && msg->proxy && !control_proxy_apply(r, msg->proxy))
+		return false;
 	return *code < 0 || !msg->names || request_restore_names(r, msg->names);
 }
 
@@ -567,8 +569,10 @@ static const struct handler {
 	{NETDP__ENVELOPE__BODY_POLICY_SET, on_policy_set, false},
 	{NETDP__ENVELOPE__BODY_POLICY_COUNTS_GET, control_policy_counts, false},
 	{NETDP__ENVELOPE__BODY_ADDR_NAMES_GET, control_addr_names, false},
+	{NETDP__ENVELOPE__BODY_PROXY_SET, control_proxy_set, false},
 	{NETDP__ENVELOPE__BODY_HOSTS_SET, on_hosts_set, false},
 	{NETDP__ENVELOPE__BODY_DNS_SET, on_dns_set, false},
+	{NETDP__ENVELOPE__BODY_LIMITS_SET, control_limits_set, false},
 	{NETDP__ENVELOPE__BODY_STATS_GET, on_stats_get, true},
 	{NETDP__ENVELOPE__BODY_FLOWS_GET, on_flows_get, false},
 	{NETDP__ENVELOPE__BODY_RESET, control_reset, false},

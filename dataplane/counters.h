@@ -66,6 +66,16 @@
 	X(VERIFY_REFUSED_PROTOCOL, "verify.refused_protocol")                                      \
 	X(VERIFY_LATE, "verify.late")                                                              \
 	X(VERIFY_BOUNDS, "verify.bounds")                                                          \
+	/* proxies */                                                                              \
+	X(PROXY_TUNNELS, "proxy.tunnels")                                                          \
+	X(PROXY_REFUSED, "proxy.refused")                                                          \
+	X(PROXY_FAILED, "proxy.failed")                                                            \
+	X(PROXY_UNFIT, "proxy.unfit")                                                              \
+	X(PROXY_FALLBACKS, "proxy.fallbacks")                                                      \
+	X(PROXY_ASSOCIATIONS, "proxy.associations")                                                \
+	X(PROXY_UDP_TX, "proxy.udp.tx.datagrams")                                                  \
+	X(PROXY_UDP_RX, "proxy.udp.rx.datagrams")                                                  \
+	X(PROXY_UDP_DROPPED, "proxy.udp.dropped")                                                  \
 	/* ICMP */                                                                                 \
 	X(ICMP_ECHO_REQUESTS, "icmp.echo_requests")                                                \
 	X(ICMP_ECHO_REPLIES, "icmp.echo_replies")                                                  \
@@ -143,6 +153,13 @@
 	X(TSI_STRANGERS, "tsi.strangers")                                                          \
 	X(TSI_TOO_LONG, "tsi.too_long")                                                            \
 	X(TSI_DROPPED, "tsi.dropped")                                                              \
+	/* limits */                                                                               \
+	X(LIMIT_IN_WAITS, "limit.in.waits")                                                        \
+	X(LIMIT_OUT_WAITS, "limit.out.waits")                                                      \
+	X(DROP_LIMIT_IN, "drop.limit_in")                                                          \
+	X(DROP_LIMIT_OUT, "drop.limit_out")                                                        \
+	X(LIMIT_FLOWS, "limit.flows")                                                              \
+	X(LIMIT_NEW_FLOWS, "limit.new_flows")                                                      \
 	/* attached sockets */                                                                     \
 	X(ATTACH_ACCEPTED, "attach.accepted")                                                      \
 	X(ATTACH_REFUSED, "attach.refused")                                                        \

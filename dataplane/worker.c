@@ -127,6 +127,14 @@ static void on_dns_answer(void *arg, const struct dns_from *from, const uint8_t 
 		udp_deliver(w->udp, &from->asked, &from->guest, msg, len);
 }
 
+static void on_proxy_trouble(void *arg, uint8_t server, enum proxy_trouble trouble, uint32_t count)
+{
+	struct worker *w = arg;
+
+	if (w->events.proxy_trouble)
+		w->events.proxy_trouble(w->events.arg, server, trouble, count);
+}
+
 static void on_refused(void *arg, uint8_t proto, const struct endpoint *dst, int32_t by,
 	const char *name, uint32_t count)
 {
@@ -244,6 +252,16 @@ int worker_reset(struct worker *w, void (*done)(void *arg), void *arg)
 
 /* ---- life ---- */
 
+/* All that a guest may have too many of. What TSI has dialled and the guest not claimed is none of the
+ * mux's yet. */
+static size_t count_flows(void *arg)
+{
+	const struct worker *w = arg;
+
+	return tcp_flow_count(w->tcp) + udp_flow_count(w->udp) + icmp_flow_count(w->icmp) +
+		vsock_count(w->vsock) + tsi_pending(worker_tsi(w)) + tsi_proxy_count(worker_tsi(w));
+}
+
 static bool make_stack(struct worker *w)
 {
 	struct net *net = &w->config.net;
@@ -257,6 +275,7 @@ static bool make_stack(struct worker *w)
 	if (!w->icmp)
 		return false;
 	egress_on_refused(w->egress, on_refused, w);
+	egress_on_proxy_trouble(w->egress, on_proxy_trouble, w);
 	w->names = (struct names){w->dns, w->egress};
 	egress_set_names(w->egress, &(struct policy_names){names_admit, &w->names});
 	w->udp = udp_new(w->loop, &w->out, net, &w->counters, w->egress, w->dns, w->icmp);
@@ -268,6 +287,7 @@ static bool make_stack(struct worker *w)
 		.egress = w->egress,
 		.dns = w->dns,
 		.icmp = w->icmp,
+		.limits = &w->limits,
 	};
 	w->tcp = tcp_new(&env);
 	w->arp = arp_new(&w->out, net, &w->counters);
@@ -285,6 +305,9 @@ static bool make_stack(struct worker *w)
 		.guest_seen = on_guest_seen,
 		.arg = w,
 	};
+	icmp_set_limits(w->icmp, &w->limits);
+	if (w->udp)
+		udp_set_limits(w->udp, &w->limits);
 	return w->udp && w->tcp && w->arp && w->dhcp && w->fragments;
 }
 
@@ -296,6 +319,7 @@ static bool make_vsock(struct worker *w)
 		.egress = w->egress,
 		.dns = w->dns,
 		.net = &w->config.net,
+		.limits = &w->limits,
 	};
 	struct vsock_events events = {
 		.arg = w,
@@ -331,6 +355,8 @@ struct worker *worker_new(const struct worker_events *events)
 	w->loop = loop_new();
 	w->link = w->loop ? link_new(w->loop, &w->counters, &link_events) : NULL;
 	w->out = (struct output){.link = w->link, .net = &w->config.net};
+	if (w->loop)
+		limits_init(&w->limits, w->loop, &w->counters, count_flows, w);
 	if (!w->link || !make_stack(w) || !make_vsock(w)) {
 		worker_free(w);
 		return NULL;
@@ -355,6 +381,7 @@ void worker_free(struct worker *w)
 	if (w->dns)
 		dns_free(w->dns);
 	egress_free(w->egress);
+	limits_clear(&w->limits);
 	link_free(w->link);
 	flow_memory_free(w->memory);
 	loop_free(w->loop);
@@ -515,6 +542,22 @@ int worker_policy_set(struct worker *w, const void *table, size_t len, uint64_t 
 		icmp_recheck(w->icmp);
 		tsi_recheck(worker_tsi(w));
 	}
+	return 0;
+}
+
+void worker_proxies_set(struct worker *w, struct proxies *proxies)
+{
+	if (!egress_proxies_set(w->egress, proxies))
+		return;
+	udp_reroute(w->udp);
+	tsi_reroute(worker_tsi(w));
+}
+
+int worker_limits_set(struct worker *w, const struct limits_config *limits, struct error *err)
+{
+	if (limits_set(&w->limits, limits) < 0)
+		return error_set(err, 400, "limits", "vm %s: a rate is %u to %llu bit/s",
+			w->config.vm, LIMITS_RATE_MIN, (unsigned long long)LIMITS_RATE_MAX);
 	return 0;
 }
 

@@ -70,6 +70,11 @@ static const char *const steps[] = {
 	" place TEXT NOT NULL,"
 	" PRIMARY KEY (vm, port)"
 	") STRICT, WITHOUT ROWID;",
+	/* 5 → 6 */
+	"CREATE TABLE proxy_passwords ("
+	" vm TEXT PRIMARY KEY REFERENCES vms(name) ON DELETE CASCADE,"
+	" sealed BLOB NOT NULL"
+	") STRICT;",
 };
 
 #define N_STEPS ((int)(sizeof(steps) / sizeof(*steps)))

@@ -97,11 +97,21 @@ typedef void store_secret_fn(void *arg, const char *name, const void *sealed, si
 /* By name. */
 int store_secrets(
 	struct store *store, const char *vm, store_secret_fn *each, void *arg, struct error *err);
-/* Of all VMs. */
+/* Of all VMs; proxies' passwords, too. */
 int store_secrets_count(struct store *store, int64_t *n, struct error *err);
 /* Which key they are sealed with; 0 where none was used yet. */
 int store_key_mark(struct store *store, int64_t *mark, struct error *err);
 int store_key_set_mark(struct store *store, int64_t mark, struct error *err);
+
+/* ---- proxies ---- */
+
+int store_proxy_password_set(struct store *store, const char *vm, const void *sealed, size_t len,
+	struct error *err);
+int store_proxy_password_delete(struct store *store, const char *vm, struct error *err);
+typedef void store_proxy_password_fn(void *arg, const void *sealed, size_t len);
+/* Called once, or not at all where none was set. */
+int store_proxy_password(struct store *store, const char *vm, store_proxy_password_fn *each,
+	void *arg, struct error *err);
 
 /* ---- snapshots ---- */
 

@@ -7,11 +7,14 @@ static bool any_name_counts(const struct names *names, const struct addr *addr)
 {
 	const void *table = egress_table(names->egress);
 
+	/* A fake address is what the host's own resolver makes of a name. */
+	if (egress_fake_ip(names->egress) && proxy_addr_is_fake(addr))
+		return true;
 	return !policy_addr_is_private(addr) || (table && policy_table_addr_by_prefix(table, addr));
 }
 
-bool names_admit(
-	void *arg_names, const struct addr *addr, bool (*match)(void *arg, const char *name), void *arg)
+bool names_admit(void *arg_names, const struct addr *addr,
+	bool (*match)(void *arg, const char *name), void *arg)
 {
 	const struct names *names = arg_names;
 	const char *list[DNS_NAMES_EACH];

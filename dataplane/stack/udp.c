@@ -63,6 +63,11 @@ void udp_free(struct udp *udp)
 	free(udp);
 }
 
+void udp_set_limits(struct udp *udp, struct limits *limits)
+{
+	udp->limits = limits;
+}
+
 /* ---- to the guest ---- */
 
 void udp_deliver(struct udp *udp, const struct endpoint *src, const struct endpoint *guest,
@@ -73,7 +78,7 @@ void udp_deliver(struct udp *udp, const struct endpoint *src, const struct endpo
 	uint64_t sum;
 	uint8_t *l4;
 
-	if (len > UDP_PAYLOAD_MAX)
+	if (len > UDP_PAYLOAD_MAX || !limits_datagram(udp->limits, LIMITS_IN, len))
 		return;
 	head.len = be16((uint16_t)(UDP_HLEN + len));
 	counter_inc(udp->counters, COUNTER_UDP_RX_DATAGRAMS);
@@ -160,6 +165,7 @@ static void out_free(struct udp_out *out)
 	struct udp *udp = out->flow.udp;
 
 	udp_sock_close(&out->sock);
+	udp_by_relay_clear(out);
 	timer_disarm(loop_wheel(udp->loop), &out->flow.idle);
 	flow_table_remove(udp->flows, &out->flow.entry);
 	udp_peers_clear(&out->peers);
@@ -240,6 +246,7 @@ static struct udp_out *out_new(struct udp *udp, const struct flow_key *key, int 
 	out->flow.idle.fire = out_idle;
 	out->flow.created = loop_now(udp->loop);
 	out->dns_only = true;
+	udp_by_relay_init(out);
 	if (udp_sock_open(&out->sock, &udp->io, fd, family, UDP_BATCH_ERRORS | UDP_BATCH_GRO,
 		    &out_ops) < 0) {
 		close(fd);
@@ -288,8 +295,11 @@ static struct udp_out *out_admit(struct udp *udp, struct udp_out *out, const str
 	const struct flow_key *key, struct endpoint *host)
 {
 	struct egress_pass pass = {.era = 0};
-	int err = egress_udp_permit(udp->egress, EGRESS_GUEST, &key->remote, host, &pass);
+	int err;
 
+	if ((out ? limits_contact(udp->limits) : limits_flow(udp->limits)) < 0)
+		return NULL;
+	err = egress_udp_permit(udp->egress, EGRESS_GUEST, &key->remote, host, &pass);
 	if (err < 0) {
 		refuse(udp, p, -err);
 		return NULL;
@@ -310,7 +320,8 @@ static void out_send(struct udp *udp, const struct packet *p, const struct flow_
 {
 	struct udp_out *out = udp_out_find(udp, &key->guest, addr_family(&key->remote.addr));
 	struct endpoint host = egress_to_host(udp->egress, EGRESS_GUEST, &key->remote);
-	const struct udp_peer *peer = out ? udp_peers_find(&out->peers, &host) : NULL;
+	struct udp_peer *peer = out ? udp_peers_find(&out->peers, &host) : NULL;
+	int way;
 
 	if (!peer) {
 		out = out_admit(udp, out, p, key, &host);
@@ -318,9 +329,18 @@ static void out_send(struct udp *udp, const struct packet *p, const struct flow_
 	}
 	if (!peer)
 		return;
+	way = udp_relay_way(&out->relay, peer);
+	if (way < 0) { /* "host unreachable" is nothing that UDP's users are told */
+		refuse(udp, p, EACCES);
+		return;
+	}
 	out->flow.used = loop_now(udp->loop);
 	out->flow.tx_bytes += len;
 	egress_account(udp->egress, &peer->pass, len, 0);
+	if (way) {
+		udp_by_relay_send(out, &host, data, len);
+		return;
+	}
 	udp_sock_ttl(&out->sock, p->ttl ? p->ttl : 1);
 	udp_sock_send(&out->sock, &host, NULL, data, len);
 }
@@ -344,6 +364,8 @@ void udp_input(struct udp *udp, const struct packet *p)
 		return;
 	}
 	len -= UDP_HLEN;
+	if (!limits_datagram(udp->limits, LIMITS_OUT, len))
+		return;
 	key.guest.port = be16_get(head->src);
 	key.remote.port = be16_get(head->dst);
 	if (flow_table_count(udp->clients))
@@ -382,6 +404,17 @@ void udp_reset(struct udp *udp)
 	udp_io_room(&udp->io);
 	while ((e = flow_table_next(udp->flows, &slot)))
 		flow_free(e);
+}
+
+void udp_reroute(struct udp *udp)
+{
+	uint32_t slot = 0;
+	struct flow_entry *e;
+
+	while ((e = flow_table_next(udp->flows, &slot))) {
+		if (!((struct udp_flow *)e)->forward)
+			out_free((struct udp_out *)e);
+	}
 }
 
 static bool still_allowed(void *arg, struct udp_peer *peer)

@@ -482,6 +482,16 @@ void tsi_recheck(struct tsi *tsi)
 	}
 }
 
+void tsi_reroute(struct tsi *tsi)
+{
+	struct tsi_sock *sock;
+
+	TAILQ_FOREACH(sock, &tsi->used, used) {
+		if (sock->type == TSI_DGRAM)
+			tsi_dgram_remove(sock);
+	}
+}
+
 int tsi_restore_proxy(struct tsi *tsi, const struct tsi_proxy *proxy)
 {
 	struct tsi_sock *sock = tsi_find(tsi, proxy->svm_port);
