@@ -397,8 +397,8 @@ START_TEST(bodies_pass_and_hide_nothing)
 		"POST / HTTP/1.1\r\nHost: good.org\r\nContent-Length: 0\r\n\r\n",
 		"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nHost: good.org\r\n\r\n"
 		"22\r\n" EVIL "\r\n1;x=\"y\"\r\nz\r\n00\r\n\r\n",
-		"POST / HTTP/1.1\r\nHost: good.org\r\nTransfer-Encoding:\tChunked\r\n\r\n"
-		"A\r\n0123456789\r\n0\r\nX-Sum: 1\r\nY:\r\n\r\n",
+		"POST / HTTP/1.1\r\nHost: good.org\r\nTransfer-Encoding:\tChunked\r\n\r\nA\r\n"
+		"0123456789\r\n0\r\nX-Sum: 1\r\nY:\r\n\r\n",
 		"PUT / HTTP/1.0\r\nHost: good.org\r\nContent-Length: 3\r\n\r\nabc",
 	};
 	char all[500];
