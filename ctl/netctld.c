@@ -16,6 +16,7 @@
 #include "common/os.h"
 #include "common/unix_socket.h"
 #include "common/wiping.h"
+#include "ctl/api/gvproxy.h"
 #include "ctl/api/server.h"
 #include "ctl/attach.h"
 #include "ctl/host_addrs.h"
@@ -162,12 +163,16 @@ static int open_sockets(struct netctld *d, struct error *err)
 	if (fd < 0)
 		return -1;
 	d->attach = attach_new(d, fd);
+	if (gvproxy_start(d) < 0)
+		return error_set(err, 500, NULL, "out of memory");
 	/* Last: who finds api.sock may rely on the other. */
 	fd = open_socket(d, "api.sock", err);
 	if (fd < 0)
 		return -1;
-	d->api = api_new(d, fd);
-	return d->api && d->attach ? 0 : error_set(err, 500, NULL, "out of memory");
+	d->api = api_new(d, api_route);
+	if (d->api && d->attach && api_listen(d->api, fd))
+		return 0;
+	return error_set(err, 500, NULL, "out of memory");
 }
 
 static void serve(struct netctld *d)
@@ -241,6 +246,7 @@ static void on_signal(evutil_socket_t number, short what, void *arg)
 	log_info("netctld", "stopping", "signal=%d", (int)number);
 	notify_service("STOPPING=1");
 	api_free(d->api);
+	gvproxy_stop(d);
 	attach_free(d->attach);
 	d->api = NULL;
 	d->attach = NULL;
@@ -346,6 +352,7 @@ static int start(struct netctld *d, struct error *err)
 static void end(struct netctld *d)
 {
 	api_free(d->api);
+	gvproxy_stop(d);
 	attach_free(d->attach);
 	host_addrs_free(d->host_addrs);
 	resolv_conf_free(d->resolv_conf);

@@ -500,6 +500,9 @@ static int read_settings(struct json_object *doc, struct record *record, struct 
 	free(table);
 	if (status < 0)
 		return -1;
+	if (limits_config_read(doc, &record->limits, err) < 0)
+		return -1;
+	record->has_limits = json_object_object_get_ex(doc, "limits", NULL);
 	record->hosts = hosts_read(hosts, err);
 	if (!record->hosts)
 		return -1;
@@ -546,7 +549,7 @@ static int read_fields(struct json_object *doc, struct record *record, struct er
 {
 	static const char *const fields[] = {"record_version", "sha256", "vm", "name", "created_ms",
 		"cid", "net", "guest", "names", "tsi", "forwards", "maps", "proxy",
-		"proxy_password", "policy", "hosts", "env", "secrets", NULL};
+		"proxy_password", "policy", "limits", "hosts", "env", "secrets", NULL};
 
 	if (json_only(doc, "", fields, err) < 0 || read_head(doc, record, err) < 0 ||
 		read_net(doc, record, err) < 0 || read_guest(doc, record, err) < 0 ||

@@ -31,6 +31,7 @@ struct plan {
 	struct policy *policy;
 	uint8_t *table;
 	size_t table_len;
+	struct vm_limits limits;
 	struct hosts *hosts;
 	struct json_object *env;
 	struct forward_list forwards;
@@ -84,6 +85,7 @@ static void swap(struct vm *vm, struct plan *plan)
 	SWAP(vm->policy, plan->policy);
 	SWAP(vm->table, plan->table);
 	SWAP(vm->table_len, plan->table_len);
+	SWAP(vm->config.limits, plan->limits);
 	SWAP(vm->hosts, plan->hosts);
 	SWAP(vm->env.doc, plan->env);
 	SWAP_LISTS(forward_list, &vm->forwards, &plan->forwards);
@@ -287,6 +289,7 @@ static int prepare(struct vm *vm, struct plan *plan, struct record *record, stru
 		return -1;
 	SWAP(plan->policy, record->policy);
 	SWAP(plan->hosts, record->hosts);
+	plan->limits = record->has_limits ? record->limits : vm->config.limits;
 	plan->env = json_object_get(record->env);
 	for (size_t i = 0; i < record->n_forwards; i++) {
 		if (prepare_forward(vm, plan, &record->forwards[i], err) < 0)
@@ -424,6 +427,8 @@ static void push(struct vm *vm, struct plan *old, struct completion *wait)
 	vm_worker_policy(vm, false, wait);
 	vm_worker_proxy(vm, wait);
 	vm_worker_hosts(vm, wait);
+	if (!limits_config_equal(&vm->config.limits, &old->limits))
+		vm_worker_limits(vm, wait);
 	TAILQ_FOREACH(forward, &vm->forwards, next)
 		vm_forward_push(vm, forward, wait);
 	TAILQ_FOREACH(map, &vm->maps, next)

@@ -62,6 +62,8 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+struct api;
+struct api_socket;
 struct event;
 struct event_base;
 struct host_proxies;
@@ -123,6 +125,9 @@ struct vm {
 	size_t n_maps;
 	TAILQ_HEAD(vm_dial_list, vm_dial) dials; /* connections that the worker waits for */
 
+	struct api_socket *gvproxy; /* RUNTIME/vms/NAME/gvproxy.sock, or NULL */
+	bool gvproxy_told;          /* why there is none */
+
 	/* the worker */
 	struct supervised *slot;
 	bool configured; /* the live worker had its Configure, so changes are to be sent */
@@ -147,6 +152,7 @@ struct vms {
 	struct store *store;
 	struct events *events;
 	struct supervisor *supervisor;
+	struct api *gvproxy;    /* serves their gvproxy.sock; NULL: not yet, or no more */
 	struct secret_key *key; /* NULL: there is none, and key_error says why */
 	char key_error[512];
 	const char *runtime_dir;
@@ -210,13 +216,38 @@ int vm_set_policy(struct vm *vm, struct policy *policy, bool cut_existing, struc
 	struct error *err);
 int vm_set_hosts(struct vm *vm, struct hosts *hosts, struct completion *wait, struct error *err);
 
+/* ---- parts of these, for who makes several changes one (state_apply.c) ---- */
+
+/* A VM with its sockets that is neither in the set nor in the store; takes policy and hosts of the
+ * request. NULL with err filled. */
+struct vm *vm_prepare(
+	struct vms *vms, struct vm_request *request, bool ephemeral, struct error *err);
+/* Takes back what vm_prepare() did. */
+void vm_abandon(struct vm *vm);
+/* Its rows, with those of its forwards, maps and env. */
+int vm_store_new(struct vm *vm, struct error *err);
+/* From here on it is in the set. */
+void vm_begin(struct vm *vm);
+/* vm_delete() but for the store. */
+void vm_end(struct vm *vm, void (*gone)(void *arg), void *arg);
+/* Whether a VM may be given these settings while it lives (409). */
+bool vm_can_become(const struct vm *vm, const struct vm_config *to, struct error *err);
+int vm_store_config(const struct vm *vm, const struct vm_config *config, struct error *err);
+void vm_take_config(struct vm *vm, const struct vm_config *config, struct completion *wait);
+/* policy and its table, both taken. */
+void vm_take_table(struct vm *vm, struct policy *policy, uint8_t *table, size_t len,
+	bool cut_existing, struct completion *wait);
+void vm_take_hosts(struct vm *vm, struct hosts *hosts, struct completion *wait);
+
 /* ---- parts of these, for vm_restore.c ---- */
 
 struct vm *vm_new(struct vms *vms, const struct vm_config *config);
 void vm_free(struct vm *vm);
 void vms_insert(struct vms *vms, struct vm *vm);
 int vm_slot(struct vm *vm, struct error *err);
-/* As policy_compile(), with what is known of the host. */
+/* As policy_compile(), with what is known of the host, for a VM with such a proxy and for one that is. */
+int vms_compile_policy(const struct vms *vms, const struct proxy_config *proxy,
+	struct policy *policy, const char *path, uint8_t **table, size_t *len, struct error *err);
 int vm_compile_policy(const struct vm *vm, struct policy *policy, const char *path,
 	uint8_t **table, size_t *len, struct error *err);
 int vm_take_policy(struct vm *vm, struct policy *policy, const char *path, struct error *err);
@@ -242,6 +273,11 @@ int vm_forward_store(struct vm *vm, const struct forward *forward, struct error 
 /* Removes the forward; its port is free when wait is done. */
 int vm_forward_delete(
 	struct vm *vm, struct forward *forward, struct completion *wait, struct error *err);
+/* Adds one that is bound and stored to the set, and to the worker. */
+void vm_forward_begin(struct vm *vm, struct forward *forward, struct completion *wait);
+/* Removes one that the store has no more, and its socket but for `keep_path`: a successor has it. */
+void vm_forward_end(
+	struct vm *vm, struct forward *forward, bool keep_path, struct completion *wait);
 /* Binds the sockets of forwards that have none; `first` tells of each that fails. */
 void vm_forwards_bind(struct vm *vm, bool first);
 void vm_forward_push(struct vm *vm, struct forward *forward, struct completion *wait);
@@ -260,6 +296,13 @@ int vm_map_add(struct vm *vm, const struct map_spec *spec, struct place *handed,
 struct map *vm_map_prepare(
 	struct vm *vm, const struct map_spec *spec, const struct map *like, struct error *err);
 int vm_map_store(struct vm *vm, const struct map *map, struct error *err);
+void vm_map_insert(struct vm *vm, struct map *map);
+/* A stored one into the set and to the worker. */
+void vm_map_begin(struct vm *vm, struct map *map, struct completion *wait);
+/* A stored one in the place of another, whose listener it may have. */
+void vm_map_replace(struct vm *vm, struct map *old, struct map *map, struct completion *wait);
+/* Removes one that the store has no more. */
+void vm_map_end(struct vm *vm, struct map *map, struct completion *wait);
 void vm_map_drop(struct map *map); /* frees, and closes what it holds */
 int vm_map_delete(struct vm *vm, struct map *map, struct completion *wait, struct error *err);
 /* With the places of handed paths. */
@@ -296,6 +339,12 @@ void vm_link_adopt(struct vm *vm, enum worker_link_kind kind, int *listener, int
 /* Restarts the clock of --ttl. */
 void vm_ttl_start(struct vm *vm);
 
+/* ---- gvproxy.sock (api/gvproxy.c) ---- */
+
+/* Opens it unless it is; where that cannot be, this is logged once. */
+void vm_gvproxy_open(struct vm *vm);
+void vm_gvproxy_close(struct vm *vm);
+
 /* ---- the worker (vm_worker.c, vm_adopt.c) ---- */
 
 /* Has a worker where it needs one. */
@@ -311,6 +360,7 @@ struct worker_client *vm_worker(struct vm *vm);
 void vm_worker_policy(struct vm *vm, bool cut_existing, struct completion *wait);
 void vm_worker_hosts(struct vm *vm, struct completion *wait);
 void vm_worker_dns(struct vm *vm, struct completion *wait);
+void vm_worker_limits(struct vm *vm, struct completion *wait);
 void vm_worker_configure(struct vm *vm, struct worker_client *client);
 void vm_adopt(struct vm *vm, struct worker_client *client);
 extern const struct supervised_ops vm_worker_ops;

@@ -75,33 +75,37 @@ int vm_proxy_password_set(struct vm *vm, const void *value, size_t len, struct c
 	return 0;
 }
 
-static int drop(struct vm *vm, struct error *err)
-{
-	if (!vm->ephemeral &&
-		store_proxy_password_delete(vm->vms->store, vm->config.name, err) < 0)
-		return -1;
-	forget(vm);
-	return 0;
-}
-
 int vm_proxy_password_delete(struct vm *vm, struct completion *wait, struct error *err)
 {
 	if (!vm->proxy.password)
 		return error_set(
 			err, 404, NULL, "VM %s has no proxy password", vm->config.name);
-	if (drop(vm, err) < 0)
+	if (!vm->ephemeral &&
+		store_proxy_password_delete(vm->vms->store, vm->config.name, err) < 0)
 		return -1;
+	forget(vm);
 	vm_event(vm, "proxy.password_deleted", NULL);
 	vm_worker_proxy(vm, wait);
 	return 0;
 }
 
-int vm_proxy_changes(struct vm *vm, const struct proxy_config *to, struct error *err)
+static bool is_for_another(const struct vm *vm, const struct proxy_config *to)
 {
-	if (!vm->proxy.password ||
-		(to->use == PROXY_USE_URL && proxy_url_equal(&to->url, &vm->config.proxy.url)))
+	return vm->proxy.password &&
+		(to->use != PROXY_USE_URL || !proxy_url_equal(&to->url, &vm->config.proxy.url));
+}
+
+int vm_proxy_store(const struct vm *vm, const struct proxy_config *to, struct error *err)
+{
+	if (!is_for_another(vm, to))
 		return 0;
-	return drop(vm, err);
+	return store_proxy_password_delete(vm->vms->store, vm->config.name, err);
+}
+
+void vm_proxy_take(struct vm *vm, const struct proxy_config *to)
+{
+	if (is_for_another(vm, to))
+		forget(vm);
 }
 
 static void restore_password(void *arg, const void *sealed, size_t len)
@@ -240,18 +244,23 @@ void vm_worker_proxy(struct vm *vm, struct completion *wait)
 
 /* ---- what is to be seen ---- */
 
-bool vm_fake_ip(const struct vm *vm)
+bool vms_fake_ip(const struct vms *vms, const struct proxy_config *proxy)
 {
-	if (vm->config.proxy.fake_ip != PROXY_FAKE_AUTO)
-		return vm->config.proxy.fake_ip == PROXY_FAKE_ON;
-	for (size_t i = 0; i < vm->vms->n_own; i++) {
-		const struct addr *own = &vm->vms->own[i].addr;
+	if (proxy->fake_ip != PROXY_FAKE_AUTO)
+		return proxy->fake_ip == PROXY_FAKE_ON;
+	for (size_t i = 0; i < vms->n_own; i++) {
+		const struct addr *own = &vms->own[i].addr;
 
 		if (addr_is_v4(own) && addr_v4(own) >> (32 - FAKE_IP_BITS) ==
 				FAKE_IP >> (32 - FAKE_IP_BITS))
 			return true;
 	}
 	return false;
+}
+
+bool vm_fake_ip(const struct vm *vm)
+{
+	return vms_fake_ip(vm->vms, &vm->config.proxy);
 }
 
 static void show_host(const struct vm *vm, struct json_object *doc)

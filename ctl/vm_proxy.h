@@ -36,12 +36,15 @@ int vm_proxy_restore(struct vm *vm, struct error *err);
 int vm_proxy_password_set(struct vm *vm, const void *value, size_t len, struct completion *wait,
 	struct error *err);
 int vm_proxy_password_delete(struct vm *vm, struct completion *wait, struct error *err);
-/* Before vm->config.proxy becomes this one: a password that is for another goes. In the store, too. */
-int vm_proxy_changes(struct vm *vm, const struct proxy_config *to, struct error *err);
+/* Before vm->config.proxy becomes this one: a password that is for another goes, from the store
+ * (persistent VMs), then, once nothing can fail, from here. */
+int vm_proxy_store(const struct vm *vm, const struct proxy_config *to, struct error *err);
+void vm_proxy_take(struct vm *vm, const struct proxy_config *to);
 
 /* The VM's document has it with these: password, and what is in force. */
 struct json_object *vm_proxy_json(const struct vm *vm);
-/* Whether 198.18.0.0/15 stands for names. */
+/* Whether 198.18.0.0/15 stands for names, under such a setting and as the VM's is. */
+bool vms_fake_ip(const struct vms *vms, const struct proxy_config *proxy);
 bool vm_fake_ip(const struct vm *vm);
 
 /* What the worker is to be told; wiped and freed by vm_proxy_done(). */

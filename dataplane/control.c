@@ -36,7 +36,7 @@ static void send_event(struct control *control, const struct control_event *even
 	Netdp__Envelope env = NETDP__ENVELOPE__INIT;
 	Netdp__LinkChanged changed;
 	Netdp__VsockChanged vsock;
-	Netdp__FlowRefused refused = NETDP__FLOW_REFUSED__INIT;
+	Netdp__FlowRefused refused;
 
 	if (event->link) {
 		netdp__link_changed__init(&changed);
@@ -49,6 +49,7 @@ static void send_event(struct control *control, const struct control_event *even
 	} else if (event->vsock) {
 		control_vsock_put(event, &vsock, &env);
 	} else {
+		netdp__flow_refused__init(&refused);
 		refused.proto = (Netdp__Proto)event->proto;
 		refused.addr = wire_put_addr(&event->dst.addr);
 		refused.port = event->dst.port;

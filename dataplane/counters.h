@@ -58,6 +58,14 @@
 	X(EGRESS_FAILED, "egress.failed")                                                          \
 	X(EGRESS_HALF_OPEN, "egress.half_open_bound")                                              \
 	X(EGRESS_NO_FDS, "egress.no_fds")                                                          \
+	/* names on the wire */                                                                    \
+	X(VERIFY_TLS_HELLOS, "verify.tls_hellos")                                                  \
+	X(VERIFY_HTTP_REQUESTS, "verify.http_requests")                                            \
+	X(VERIFY_REFUSED_NAME, "verify.refused_name")                                              \
+	X(VERIFY_REFUSED_NAMELESS, "verify.refused_nameless")                                      \
+	X(VERIFY_REFUSED_PROTOCOL, "verify.refused_protocol")                                      \
+	X(VERIFY_LATE, "verify.late")                                                              \
+	X(VERIFY_BOUNDS, "verify.bounds")                                                          \
 	/* proxies */                                                                              \
 	X(PROXY_TUNNELS, "proxy.tunnels")                                                          \
 	X(PROXY_REFUSED, "proxy.refused")                                                          \
@@ -145,6 +153,13 @@
 	X(TSI_STRANGERS, "tsi.strangers")                                                          \
 	X(TSI_TOO_LONG, "tsi.too_long")                                                            \
 	X(TSI_DROPPED, "tsi.dropped")                                                              \
+	/* limits */                                                                               \
+	X(LIMIT_IN_WAITS, "limit.in.waits")                                                        \
+	X(LIMIT_OUT_WAITS, "limit.out.waits")                                                      \
+	X(DROP_LIMIT_IN, "drop.limit_in")                                                          \
+	X(DROP_LIMIT_OUT, "drop.limit_out")                                                        \
+	X(LIMIT_FLOWS, "limit.flows")                                                              \
+	X(LIMIT_NEW_FLOWS, "limit.new_flows")                                                      \
 	/* attached sockets */                                                                     \
 	X(ATTACH_ACCEPTED, "attach.accepted")                                                      \
 	X(ATTACH_REFUSED, "attach.refused")                                                        \

@@ -212,6 +212,21 @@ bool egress_admit_as(struct egress *e, enum egress_who who, uint8_t proto,
 	return true;
 }
 
+bool egress_admit_nameless(struct egress *e, enum egress_who who, uint8_t proto,
+	const struct endpoint *dst, struct egress_pass *pass)
+{
+	struct endpoint judged = egress_judged(e->net, who, dst);
+	struct policy_verdict verdict = egress_policy_judge_as(&e->policy, proto, &judged, "");
+
+	if (!verdict.allow) {
+		egress_refuse(e, proto, dst, pass); /* of the rule that let it in for its name */
+		return false;
+	}
+	egress_policy_enter(&e->policy, &verdict, pass);
+	pass->verified = true;
+	return true;
+}
+
 void egress_refuse(
 	struct egress *e, uint8_t proto, const struct endpoint *dst, const struct egress_pass *pass)
 {

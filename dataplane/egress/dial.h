@@ -93,6 +93,9 @@ bool egress_stands(struct egress *egress, enum egress_who who, uint8_t proto,
  */
 bool egress_admit_as(struct egress *egress, enum egress_who who, uint8_t proto,
 	const struct endpoint *dst, const char *name, struct egress_pass *pass);
+/* And where the guest's bytes give no name though they might: as if the address had none. */
+bool egress_admit_nameless(struct egress *egress, enum egress_who who, uint8_t proto,
+	const struct endpoint *dst, struct egress_pass *pass);
 /* Refuses a flow that has a pass for another reason than its name (it gave none, or came by a
  * protocol that has none to read); counted and reported. */
 void egress_refuse(struct egress *egress, uint8_t proto, const struct endpoint *dst,

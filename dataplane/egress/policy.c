@@ -198,10 +198,10 @@ struct policy_verdict egress_policy_judge_pass(const struct egress_policy *polic
 	struct own_name own = {policy, pass->verdict.name};
 	struct policy_names names = {admit_own, &own};
 
+	if (pass->verified)
+		return egress_policy_judge_as(policy, proto, dst, own.name ? own.name : "");
 	if (!own.name)
 		return egress_policy_judge(policy, proto, dst);
-	if (pass->verified)
-		return egress_policy_judge_as(policy, proto, dst, own.name);
 	return judge(policy, proto, dst, &names);
 }
 

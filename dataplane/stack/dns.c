@@ -292,8 +292,11 @@ void dns_deliver_error(struct dns *dns, const struct dns_asker *asker,
 
 void dns_names_restore(struct dns *dns, const struct dns_name *names, size_t count)
 {
+	int64_t most = clock_wall_ms() + (int64_t)NAMES_TTL_MAX * 1000;
+
 	for (size_t i = 0; i < count; i++)
-		dns_names_add(dns->names, &names[i].addr, names[i].name, names[i].until_ms, false);
+		dns_names_add(dns->names, &names[i].addr, names[i].name,
+			names[i].until_ms < most ? names[i].until_ms : most, false);
 }
 
 void dns_names_walk(const struct dns *dns,

@@ -238,8 +238,9 @@ bool dns_names_add(struct dns_names *log, const struct addr *addr, const char *n
 	}
 	if (!e)
 		return false;
-	if (until_ms > e->until_ms)
-		e->until_ms = until_ms;
+	if (until_ms <= e->until_ms)
+		return true; /* another life of a kept answer */
+	e->until_ms = until_ms;
 	if (news)
 		news_append(log, e);
 	return true;

@@ -38,6 +38,7 @@ struct tcp *tcp_new(const struct tcp_env *env)
 	tcp->egress = env->egress;
 	tcp->dns = env->dns;
 	tcp->icmp = env->icmp;
+	tcp->limits = env->limits;
 	tcp->ack_timer.fire = ack_timer;
 	accept_group_init(&tcp->inbound, tcp->loop, tcp->counters, COUNTER_TCP_NO_FDS);
 	tcp->hook.run = hook;
@@ -171,7 +172,7 @@ void tcp_recheck(struct tcp *tcp)
 	while ((e = flow_table_next(tcp->flows, &slot))) {
 		struct tcp_flow *f = (struct tcp_flow *)e;
 
-		if (!still_allowed(tcp, f))
+		if (!still_allowed(tcp, f) || !checked_stands(f))
 			flow_reset(f);
 	}
 }
@@ -206,7 +207,7 @@ void tcp_busy(const struct tcp *tcp, struct busy *busy)
 			busy->live++;
 		else
 			busy->pending++;
-		busy->queued += f->spill_len || f->reorder;
+		busy->queued += f->spill_len || f->reorder || (f->verify && verify_held(f->verify));
 	}
 }
 

@@ -16,6 +16,9 @@
  * retransmission peeks them again. So no payload is buffered here, and the peer feels the guest's
  * window as its own.
  *
+ * A rate of the VM's (limits.h) is a slow far end to both: bytes of the guest's are spilled as if the
+ * socket took no more, bytes of the host's are not peeked yet.
+ *
  * Sequence numbers of ours, towards the guest (RFC 9293 section 3.3.1):
  *
  *	   snd_una                    snd_nxt           snd_una + snd_wnd
@@ -54,6 +57,8 @@
 #include "common/siphash.h"
 #include "dataplane/acceptor.h"
 #include "dataplane/egress/dial.h"
+#include "dataplane/egress/verify.h"
+#include "dataplane/limits.h"
 #include "dataplane/stack/dns.h"
 #include "dataplane/stack/flow_memory.h"
 #include "dataplane/stack/frame.h"
@@ -92,6 +97,7 @@ struct tcp_flow {
 	struct host_side host;                 /* fd -1 while dialling */
 	struct egress_request *request;        /* the dial, while dialling */
 	struct egress_pass pass;               /* zeros for inbound flows and our own DNS */
+	struct verify *verify;                 /* while the guest's names are looked at, else NULL */
 	struct tcp_open *open;                 /* who waits for the guest's answer, or NULL */
 	struct event ready;                    /* edge-triggered, both ways */
 	struct task task;                      /* sends what the host has */
@@ -101,7 +107,8 @@ struct tcp_flow {
 	uint8_t *spill; /* spill_len bytes acknowledged, not yet written, from spill_at on */
 	uint32_t spill_len, spill_at, spill_size;
 	struct reorder *reorder; /* segments beyond a gap; NULL where there is none */
-	uint64_t born, active;   /* ms */
+	struct limits_waiter pace[LIMITS_WAYS]; /* for the VM's rates */
+	uint64_t born, active;                  /* ms */
 	uint64_t acked_at; /* ms: the guest last acknowledged something new, or nothing is due */
 	uint64_t tx_bytes, rx_bytes; /* from the guest, to the guest */
 	uint32_t isn, snd_una, snd_nxt, snd_wnd;
@@ -143,6 +150,7 @@ struct tcp {
 	struct egress *egress;
 	struct dns *dns;
 	struct icmp *icmp;
+	struct limits *limits;
 	struct flow_memory *memory;
 
 	struct flow_table *flows;
@@ -151,6 +159,7 @@ struct tcp {
 	struct timer ack_timer;
 	struct loop_hook hook;
 	size_t spilled;     /* bytes of memory in all spill and reorder buffers */
+	size_t unverified;  /* and held by verifiers */
 	short ready_events; /* what is asked of libevent for a host socket */
 	struct task
 		room; /* head of a list: tasks of flows that wait for the link's room, in turn */
@@ -245,9 +254,24 @@ void splice_input(struct tcp_flow *f, const struct segment *s);
 void splice_wake(struct tcp_flow *f); /* something may be sent: queue the flow's task */
 void splice_send_task(struct task *task);
 void splice_writable(struct tcp_flow *f);
+/* limits_waiter.go */
+void splice_go_in(struct limits_waiter *waiter);
+void splice_go_out(struct limits_waiter *waiter);
 void splice_free_spill(struct tcp_flow *f);
 bool splice_host_failed(struct tcp_flow *f); /* takes the error that the socket holds */
 void splice_finish(struct tcp_flow *f);      /* closes in order once both directions have ended */
+
+/* Writes the guest's bytes, or spills them. How many, or -1: the flow is gone. */
+ssize_t splice_write(struct tcp_flow *f, const uint8_t *data, uint32_t len);
+void splice_taken(struct tcp_flow *f, uint32_t n); /* so many are ours now, and acknowledged */
+
+/* checked.c: flows whose guest must name the server */
+bool checked_begin(struct tcp_flow *f); /* as its pass wants it; false without memory */
+/* In-order payload. False: the flow is gone. */
+bool checked_input(struct tcp_flow *f, const uint8_t *data, uint32_t len);
+bool checked_fin(struct tcp_flow *f);    /* likewise */
+bool checked_stands(struct tcp_flow *f); /* whether it can go by what its pass wants now */
+void checked_end(struct tcp_flow *f);
 
 /* window.c: windows, ACKs, retransmission */
 uint16_t window_field(struct tcp_flow *f); /* moves rcv_adv */

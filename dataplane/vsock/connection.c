@@ -72,9 +72,25 @@ static void drop_spill(struct vsock_conn *conn)
 	conn->spill_len = conn->spill_at = conn->spill_size = 0;
 }
 
+static void drop_verify(struct vsock_conn *conn)
+{
+	verify_free(conn->verify);
+	conn->verify = NULL;
+}
+
+static void leave_line(struct vsock_conn *conn)
+{
+	struct limits *limits = vsock_mux_limits(conn->mux);
+
+	limits_leave(limits, LIMITS_IN, &conn->pace[LIMITS_IN]);
+	limits_leave(limits, LIMITS_OUT, &conn->pace[LIMITS_OUT]);
+}
+
 static void leave_host(struct vsock_conn *conn, bool orderly)
 {
+	leave_line(conn);
 	watch(conn, 0);
+	drop_verify(conn);
 	conn->readable = false;
 	if (orderly)
 		host_side_close(&conn->host);
@@ -104,6 +120,7 @@ void vsock_conn_free(struct vsock_conn *conn)
 	leave_host(conn, false);
 	tell_closed(conn);
 	disarm(conn);
+	leave_line(conn);
 	vsock_mux_remove(conn->mux, conn);
 	free(conn);
 }
@@ -237,13 +254,71 @@ static void host_went_deaf(struct vsock_conn *conn)
 	want_shut(conn, VSOCK_SHUT_RECEIVE);
 }
 
+/* len bytes of these pieces, from `skip` on, as far as they fit. Returns how many pieces these are,
+ * and how many bytes. */
+static unsigned cut(const struct iovec *bytes, unsigned pieces, size_t skip, size_t *len,
+	struct iovec out[VSOCK_IOV_MAX])
+{
+	size_t left = *len;
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < pieces && n < VSOCK_IOV_MAX && left; i++) {
+		size_t have = bytes[i].iov_len;
+
+		if (skip >= have) {
+			skip -= have;
+			continue;
+		}
+		have = have - skip < left ? have - skip : left;
+		out[n++] = (struct iovec){(uint8_t *)bytes[i].iov_base + skip, have};
+		skip = 0;
+		left -= have;
+	}
+	*len -= left;
+	return n;
+}
+
+static size_t length_of(const struct iovec *bytes, unsigned pieces)
+{
+	size_t len = 0;
+
+	for (unsigned i = 0; i < pieces; i++)
+		len += bytes[i].iov_len;
+	return len;
+}
+
+/* host_side_writev() of what the VM's rate allows. What that leaves waits for it, or for the host. */
+static ssize_t write_paced(struct vsock_conn *conn, const struct iovec *bytes, unsigned pieces)
+{
+	struct limits *limits = vsock_mux_limits(conn->mux);
+	struct limits_waiter *pace = &conn->pace[LIMITS_OUT];
+	size_t len = length_of(bytes, pieces), done = 0;
+
+	while (done < len) {
+		struct iovec part[VSOCK_IOV_MAX];
+		size_t allowed = limits_ask(limits, LIMITS_OUT, pace, len - done);
+		unsigned n_parts = cut(bytes, pieces, done, &allowed, part);
+		ssize_t n = allowed ? host_side_writev(&conn->host, part, n_parts) : -EAGAIN;
+
+		limits_took(limits, LIMITS_OUT, pace, n > 0 ? (size_t)n : 0);
+		if (n < 0)
+			return done ? (ssize_t)done : n;
+		done += (size_t)n;
+		if ((size_t)n < allowed)
+			break;
+	}
+	return (ssize_t)done;
+}
+
 /* Writes what the host takes of these bytes. How many, or -1: the connection is dead or freed. */
 static ssize_t write_host(struct vsock_conn *conn, const struct iovec *bytes, unsigned pieces)
 {
 	ssize_t n;
 
 	do {
-		n = host_side_writev(&conn->host, bytes, pieces);
+		n = limits_paced(vsock_mux_limits(conn->mux), LIMITS_OUT)
+			? write_paced(conn, bytes, pieces)
+			: host_side_writev(&conn->host, bytes, pieces);
 	} while (n == -EINTR);
 	if (n >= 0)
 		return n;
@@ -282,11 +357,77 @@ static void flush_spill(struct vsock_conn *conn)
 	check_ends(conn);
 }
 
-static void on_payload(
+static void on_pace_out(struct limits_waiter *pace)
+{
+	struct vsock_conn *conn =
+		(struct vsock_conn *)((char *)pace - offsetof(struct vsock_conn, pace[LIMITS_OUT]));
+
+	if (conn->spill_len)
+		flush_spill(conn);
+	else
+		limits_leave(vsock_mux_limits(conn->mux), LIMITS_OUT, pace);
+}
+
+/* Writes the payload or spills it. False: the connection is dead or freed. */
+static bool give_host(
 	struct vsock_conn *conn, const struct iovec *payload, unsigned pieces, uint32_t len)
 {
 	ssize_t n = 0;
 
+	if (!conn->host_deaf && !conn->spill_len) {
+		n = write_host(conn, payload, pieces);
+		if (n < 0)
+			return false;
+	}
+	if (conn->host_deaf) {
+		taken(conn, len);
+		return true;
+	}
+	if ((uint32_t)n < len &&
+		(!spill(conn, payload, pieces, (size_t)n, len - (uint32_t)n) ||
+			!watch(conn, conn->watched | EV_WRITE))) {
+		vsock_conn_kill(conn);
+		return false;
+	}
+	if (n)
+		taken(conn, (uint32_t)n);
+	return true;
+}
+
+/* One piece through the verifier. False: the connection is dead or freed. */
+static bool give_verified(struct vsock_conn *conn, const uint8_t *bytes, size_t len)
+{
+	struct verify_span span;
+
+	for (; len; bytes += span.taken, len -= span.taken) {
+		struct iovec part;
+
+		if (!verify_feed(conn->verify, bytes, len, &span)) {
+			vsock_conn_kill(conn);
+			return false;
+		}
+		/* sendmsg(2) only reads it. */
+		part = (struct iovec){(void *)(uintptr_t)span.bytes, span.len};
+		if (span.len && !give_host(conn, &part, 1, (uint32_t)span.len))
+			return false;
+	}
+	return true;
+}
+
+static void on_verified_payload(
+	struct vsock_conn *conn, const struct iovec *payload, unsigned pieces)
+{
+	for (unsigned i = 0; i < pieces; i++) {
+		if (!give_verified(conn, payload[i].iov_base, payload[i].iov_len))
+			return;
+	}
+	if (verify_settled(conn->verify))
+		drop_verify(conn);
+}
+
+static void on_payload(
+	struct vsock_conn *conn, const struct iovec *payload, unsigned pieces, uint32_t len)
+{
 	if (conn->guest_shut & VSOCK_SHUT_SEND) {
 		count(conn, COUNTER_VSOCK_BAD_PACKETS);
 		vsock_conn_kill(conn);
@@ -299,23 +440,10 @@ static void on_payload(
 	}
 	conn->rx_cnt += len;
 	tell_moved(conn, len, 0);
-	if (!conn->host_deaf && !conn->spill_len) {
-		n = write_host(conn, payload, pieces);
-		if (n < 0)
-			return;
-	}
-	if (conn->host_deaf) {
-		taken(conn, len);
-		return;
-	}
-	if ((uint32_t)n < len &&
-		(!spill(conn, payload, pieces, (size_t)n, len - (uint32_t)n) ||
-			!watch(conn, conn->watched | EV_WRITE))) {
-		vsock_conn_kill(conn);
-		return;
-	}
-	if (n)
-		taken(conn, (uint32_t)n);
+	if (conn->verify)
+		on_verified_payload(conn, payload, pieces);
+	else
+		give_host(conn, payload, pieces, len);
 }
 
 /* ---- host to guest ---- */
@@ -432,12 +560,39 @@ static void host_ended(struct vsock_conn *conn)
 	check_ends(conn);
 }
 
+static void on_pace_in(struct limits_waiter *pace)
+{
+	struct vsock_conn *conn =
+		(struct vsock_conn *)((char *)pace - offsetof(struct vsock_conn, pace[LIMITS_IN]));
+
+	if (has_data(conn))
+		vsock_mux_want_turn(conn->mux, conn, false);
+	else
+		limits_leave(vsock_mux_limits(conn->mux), LIMITS_IN, pace);
+}
+
+/* Room for a payload: how many bytes the VM's rate allows, and in how many pieces the transport has
+ * room for these, 0: none. */
+static size_t reserve_paced(
+	struct vsock_conn *conn, size_t len, struct iovec iov[VSOCK_IOV_MAX], int *pieces)
+{
+	struct limits *limits = vsock_mux_limits(conn->mux);
+
+	len = limits_ask(limits, LIMITS_IN, &conn->pace[LIMITS_IN], len);
+	if (!len)
+		return 0;
+	*pieces = vsock_mux_reserve(conn->mux, len, iov);
+	if (!*pieces)
+		limits_took(limits, LIMITS_IN, &conn->pace[LIMITS_IN], 0);
+	return len;
+}
+
 static enum vsock_turn send_data(struct vsock_conn *conn)
 {
 	struct iovec iov[VSOCK_IOV_MAX];
 	uint32_t room = peer_room(conn);
 	struct vsock_packet packet;
-	int pieces;
+	int pieces = 0;
 	ssize_t n;
 
 	if (!room) {
@@ -447,10 +602,13 @@ static enum vsock_turn send_data(struct vsock_conn *conn)
 		}
 		return VSOCK_TURN_DONE;
 	}
-	pieces = vsock_mux_reserve(conn->mux, room < VSOCK_SLICE ? room : VSOCK_SLICE, iov);
+	if (!reserve_paced(conn, room < VSOCK_SLICE ? room : VSOCK_SLICE, iov, &pieces))
+		return VSOCK_TURN_DONE; /* on_pace_in() follows */
 	if (!pieces)
 		return VSOCK_TURN_BLOCKED;
 	n = conn->prefix ? read_prefix(conn, iov, pieces) : read_host(conn, iov, pieces);
+	limits_took(vsock_mux_limits(conn->mux), LIMITS_IN, &conn->pace[LIMITS_IN],
+		n > 0 ? (size_t)n : 0);
 	if (n == -EAGAIN || n == -EWOULDBLOCK) {
 		conn->readable = false;
 		n = watch(conn, conn->watched | EV_READ) ? 0 : -ENOMEM;
@@ -546,6 +704,10 @@ static void on_guest_shutdown(struct vsock_conn *conn, uint32_t flags)
 	conn->guest_shut |= flags & VSOCK_SHUT_BOTH;
 	if (conn->guest_shut == before)
 		return;
+	if (flags & VSOCK_SHUT_SEND && conn->verify && !verify_end(conn->verify)) {
+		vsock_conn_kill(conn);
+		return;
+	}
 	if (conn->guest_shut & VSOCK_SHUT_RECEIVE) {
 		drop_prefix(conn);
 		conn->readable = false;
@@ -646,6 +808,8 @@ struct vsock_conn *vsock_conn_new(struct vsock_mux *mux, uint32_t guest_port, ui
 	conn->host_port = host_port;
 	conn->host.fd = -1;
 	conn->timer.fire = on_deadline;
+	conn->pace[LIMITS_IN].go = on_pace_in;
+	conn->pace[LIMITS_OUT].go = on_pace_out;
 	arm(conn, VSOCK_REQUEST_MS);
 	return conn;
 }
@@ -705,6 +869,11 @@ int vsock_conn_accept(struct vsock_conn *conn, const struct vsock_host *host)
 		want_shut(conn, VSOCK_SHUT_BOTH);
 	vsock_mux_want_turn(conn->mux, conn, true);
 	return 0;
+}
+
+void vsock_conn_verify(struct vsock_conn *conn, struct verify *verify)
+{
+	conn->verify = verify;
 }
 
 void vsock_conn_refuse(struct vsock_conn *conn)

@@ -12,6 +12,7 @@
 
 #include "common/siphash.h"
 #include "dataplane/acceptor.h"
+#include "dataplane/limits.h"
 #include "dataplane/stack/udp_peers.h"
 #include "dataplane/vsock/tsi.h"
 #include "dataplane/vsock/tsi_message.h"
@@ -83,6 +84,7 @@ struct tsi {
 	/* tsi_stream.c */
 	struct tsi_streams streams; /* claimed */
 	size_t connecting, parked;
+	size_t unverified; /* bytes of memory held by verifiers */
 	/* tsi_listen.c */
 	struct listeners listeners; /* oldest first */
 	size_t n_listeners, n_asking;

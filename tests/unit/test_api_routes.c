@@ -83,6 +83,9 @@ static const struct {
 	{"GET", "/v1/health", "/v1/health", NULL, 200},
 	{"GET", "/metrics", "/metrics", NULL, 200},
 	{"GET", "/v1/events", "/v1/events?since=0", NULL, 200},
+	/* More of these in test_state.c. */
+	{"GET", "/v1/state", "/v1/state", NULL, 200},
+	{"PUT", "/v1/state", "/v1/state?dry_run=1", "{\"vms\":[]}", 200},
 	{"GET", "/v1/vms", "/v1/vms", NULL, 200},
 	{"POST", "/v1/vms", "/v1/vms", "{\"name\":\"other\"}", 201},
 	{"GET", "/v1/vms/{vm}", "/v1/vms/web", NULL, 200},

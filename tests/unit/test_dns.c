@@ -36,6 +36,8 @@ enum stub_mode {
 	NO_QUESTION, /* FORMERR without the question */
 	TRUNCATING,  /* TC by UDP, the answer by TCP */
 	LONG,        /* 100 A records */
+	LOOPING,     /* an A record whose name points at itself */
+	TTL_ZERO,    /* one A record, of no time */
 };
 
 struct stub {
@@ -62,7 +64,9 @@ static size_t build(struct stub *s, const uint8_t *query, size_t len, unsigned r
 	s->last_id = info.id;
 	dns_answer_begin(&a, buf, 4096, query, &info, flags);
 	for (unsigned i = 0; i < records; i++)
-		dns_answer_add(&a, DNS_A, 60, rdata, 4);
+		dns_answer_add(&a, DNS_A, s->mode == TTL_ZERO ? 0 : 60, rdata, 4);
+	if (s->mode == LOOPING)
+		store_be16(buf + info.question_end, (uint16_t)(0xc000 | info.question_end));
 	return dns_answer_end(&a, s->mode == FAILING ? DNS_SERVFAIL : DNS_NOERROR);
 }
 
@@ -546,6 +550,35 @@ START_TEST(answers_feed_the_name_log)
 }
 END_TEST
 
+START_TEST(an_answer_that_cannot_be_read_is_no_name_and_not_kept)
+{
+	stubs[0].mode = LOOPING;
+	use(1);
+	for (unsigned i = 0; i < 2; i++) {
+		query((uint16_t)i, "www.example.org");
+		run_for(i + 1, 1000);
+		expect_answer((uint16_t)i, DNS_NOERROR, 1);
+	}
+	ck_assert_uint_eq(stubs[0].asked, 2);
+	dns_names_walk(dns, on_names, NULL);
+	ck_assert_uint_eq(names_told, 0);
+}
+END_TEST
+
+START_TEST(a_ttl_of_zero_is_a_name_for_a_while_and_not_kept)
+{
+	stubs[0].mode = TTL_ZERO;
+	use(1);
+	for (unsigned i = 0; i < 2; i++) {
+		query((uint16_t)i, "www.example.org");
+		run_for(i + 1, 1000);
+	}
+	ck_assert_uint_eq(stubs[0].asked, 2);
+	dns_names_walk(dns, on_names, NULL);
+	ck_assert_uint_eq(names_told, 1);
+}
+END_TEST
+
 /* ---- names in the policy ---- */
 
 /* Allows a.example and *.b.example, denies d.b.example; the rest by default. */
@@ -829,6 +862,8 @@ static Suite *dns_suite(void)
 	tcase_add_test(udp, nonsense_is_answered_or_dropped);
 	tcase_add_test(udp, local_names_are_not_asked_of_anyone);
 	tcase_add_test(udp, answers_feed_the_name_log);
+	tcase_add_test(udp, an_answer_that_cannot_be_read_is_no_name_and_not_kept);
+	tcase_add_test(udp, a_ttl_of_zero_is_a_name_for_a_while_and_not_kept);
 	tcase_add_test(udp, any_resolver_is_ours_while_the_policy_has_names);
 	tcase_add_test(udp, a_name_that_no_rule_could_admit_does_not_exist);
 	tcase_add_test(udp, a_name_that_a_rule_admits_is_asked_for);

@@ -70,8 +70,8 @@ static void set_policy(const char *prefix)
 
 	if (prefix) {
 		ck_assert_int_eq(prefix_parse(prefix, true, &to), 0);
-		rules[in.n_rules++] =
-			(struct policy_rule){.allow = true, .to = &to, .n_to = 1, .by = 1};
+		rules[in.n_rules++] = (struct policy_rule){
+			.allow = true, .to = &to, .n_to = 1, .by = 1};
 	}
 	ck_assert_int_eq(policy_table_compile(&in, &blob, &len, NULL), 0);
 	ck_assert_int_eq(egress_policy_set(egress, blob, len, 0), 0);
@@ -128,10 +128,29 @@ START_TEST(a_name_that_is_too_old_is_none)
 }
 END_TEST
 
+static void count_name(void *arg, const struct dns_name *rows, size_t count)
+{
+	int64_t *until_ms = arg;
+
+	ck_assert_uint_eq(count, 1);
+	*until_ms = rows[0].until_ms;
+}
+
+START_TEST(what_is_restored_counts_an_hour_at_most)
+{
+	int64_t until_ms = 0, hour = (int64_t)NAMES_TTL_MAX * 1000;
+
+	know("192.0.2.1", "a.example", 2 * hour);
+	dns_names_walk(dns, count_name, &until_ms);
+	ck_assert_int_gt(until_ms, 0);
+	ck_assert_int_le(until_ms, clock_wall_ms() + hour);
+}
+END_TEST
+
 START_TEST(a_private_address_has_a_name_only_where_a_prefix_admits_it)
 {
-	static const char *const private[] = {
-		"10.0.0.1", "192.168.7.7", "169.254.169.254", "fd00::1", "fe80::1", "64:ff9b::a00:1"};
+	static const char *const private[] = {"10.0.0.1", "192.168.7.7", "169.254.169.254",
+		"fd00::1", "fe80::1", "64:ff9b::a00:1"};
 
 	for (size_t i = 0; i < sizeof(private) / sizeof(private[0]); i++) {
 		know(private[i], "a.example", 60000);
@@ -171,6 +190,7 @@ static Suite *names_suite(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, the_name_asked_for_last_comes_first);
 	tcase_add_test(tc, a_name_that_is_too_old_is_none);
+	tcase_add_test(tc, what_is_restored_counts_an_hour_at_most);
 	tcase_add_test(tc, a_private_address_has_a_name_only_where_a_prefix_admits_it);
 	tcase_add_test(tc, the_operators_word_for_a_private_address_counts);
 	suite_add_tcase(s, tc);

@@ -73,8 +73,9 @@ class World(Namespace):
             "ss -Hln%s" % ("u" if udp else "t")) or " 0.0.0.0:%d " % port in self.sh("ss -Hlnt"),
             10, "%s:%d" % (addr, port))
 
-    def unbound(self, addr, zones, tls=False):
-        """Resolves what is in zones (name → zone file's text); with tls on port 853, too."""
+    def unbound(self, addr, zones, tls=False, https=False):
+        """Resolves what is in zones (name → zone file's text); with tls on port 853, too, with https
+        on 443."""
         text, more = "", ""
         for name, content in zones.items():
             path = self.file("zone." + name, content)
@@ -84,6 +85,10 @@ class World(Namespace):
             self.certificate("dot", "dns.example.org")
             more = ("interface: %s@853\n    tls-port: 853\n    tls-service-key: dot.key\n"
                     "    tls-service-pem: dot.crt" % addr)
+        if https:
+            self.certificate("doh", "dns.example.org")
+            more += ("\n    interface: %s@443\n    https-port: 443\n    tls-service-key: doh.key\n"
+                     "    tls-service-pem: doh.crt" % addr)
         config = self.file("unbound.conf", UNBOUND % {
             "addr": addr, "dir": self.directory, "zones": text, "tls": more})
         server = self.popen(["unbound", "-d", "-p", "-c", config], "unbound")
