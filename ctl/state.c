@@ -457,7 +457,7 @@ static bool same_config(const struct vm_config *a, const struct vm_config *b)
 /* What can be said of the change before it is begun. A new policy's table is kept. */
 static int check(struct state *state, struct state_vm *item, struct error *err)
 {
-	const struct policy *policy = item->request.policy;
+	struct policy *policy = item->request.policy;
 	int status;
 
 	if (item->vm && !vm_can_become(item->vm, &item->request.config, err))
