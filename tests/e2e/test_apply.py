@@ -30,6 +30,7 @@ def furnish(daemon):
         "name": "web", "vsock": {"kind": "vhost", "cid": 7}, "host_access": True, "ttl": 86400,
         "net": {"subnet": "10.9.0.0/24", "mac": "52:54:00:00:00:01"},
         "proxy": {"url": "socks5://user@192.0.2.9:1080", "no_proxy": ["corp.example"]},
+        "limits": {"rate_in": 100000000, "max_flows": 500},
         "dns": {"upstreams": ["192.0.2.1", "192.0.2.2:5353"], "search": ["test.internal"]},
         "policy": {"default": "deny", "rules": [
             {"action": "allow", "to": ["*.example.com", "10.0.0.0/8"], "ports": ["443"], "proto": "tcp"},
@@ -190,6 +191,7 @@ def changed(document):
     bare, web = document["vms"]
     assert (bare["name"], web["name"]) == ("bare", "web")
     web["host_access"] = False
+    web["limits"]["max_flows"] = 600
     web["dns"]["upstreams"].remove("192.0.2.1")
     web["policy"]["rules"].insert(0, {"action": "deny", "to": ["10.1.0.0/16"]})
     web["policy"]["rules"][2]["action"] = "deny"
@@ -214,6 +216,7 @@ def test_dry_run_tells_and_does_nothing(daemon):
     ids = {json.dumps(f["to"]): f["id"] for f in before["web"][1]["items"]}
     first, gone = ids['{"port": 80}'], ids['{"port": 53}']
     for line in ("- vm/bare", "+ vm/fresh", "~ vm/web host_access: true -> false",
+                 "~ vm/web limits.max_flows: 500 -> 600",
                  '- vm/web dns.upstreams[0]: "192.0.2.1"',
                  '+ vm/web policy.rules[0]: {"action":"deny","to":["10.1.0.0/16"]}',
                  "~ vm/web forwards[%s].to.port: 80 -> 8080" % first,
