@@ -497,6 +497,9 @@ static int read_settings(struct json_object *doc, struct record *record, struct 
 	free(table);
 	if (status < 0)
 		return -1;
+	if (limits_config_read(doc, &record->limits, err) < 0)
+		return -1;
+	record->has_limits = json_object_object_get_ex(doc, "limits", NULL);
 	record->hosts = hosts_read(hosts, err);
 	if (!record->hosts)
 		return -1;
@@ -542,8 +545,8 @@ static int read_head(struct json_object *doc, struct record *record, struct erro
 static int read_fields(struct json_object *doc, struct record *record, struct error *err)
 {
 	static const char *const fields[] = {"record_version", "sha256", "vm", "name", "created_ms",
-		"cid", "net", "guest", "names", "tsi", "forwards", "maps", "policy", "hosts", "env",
-		"secrets", NULL};
+		"cid", "net", "guest", "names", "tsi", "forwards", "maps", "policy", "limits",
+		"hosts", "env", "secrets", NULL};
 
 	if (json_only(doc, "", fields, err) < 0 || read_head(doc, record, err) < 0 ||
 		read_net(doc, record, err) < 0 || read_guest(doc, record, err) < 0 ||

@@ -31,6 +31,7 @@ struct plan {
 	struct policy *policy;
 	uint8_t *table;
 	size_t table_len;
+	struct vm_limits limits;
 	struct hosts *hosts;
 	struct json_object *env;
 	struct forward_list forwards;
@@ -80,6 +81,7 @@ static void swap(struct vm *vm, struct plan *plan)
 	SWAP(vm->policy, plan->policy);
 	SWAP(vm->table, plan->table);
 	SWAP(vm->table_len, plan->table_len);
+	SWAP(vm->config.limits, plan->limits);
 	SWAP(vm->hosts, plan->hosts);
 	SWAP(vm->env.doc, plan->env);
 	SWAP_LISTS(forward_list, &vm->forwards, &plan->forwards);
@@ -258,6 +260,7 @@ static int prepare(struct vm *vm, struct plan *plan, struct record *record, stru
 		return -1;
 	SWAP(plan->policy, record->policy);
 	SWAP(plan->hosts, record->hosts);
+	plan->limits = record->has_limits ? record->limits : vm->config.limits;
 	plan->env = json_object_get(record->env);
 	for (size_t i = 0; i < record->n_forwards; i++) {
 		if (prepare_forward(vm, plan, &record->forwards[i], err) < 0)
@@ -323,11 +326,14 @@ static int store_parts(struct vm *vm, const struct plan *old, struct error *err)
 {
 	struct store *store = vm->vms->store;
 	const char *name = vm->config.name;
-	struct json_object *env = vm_env(vm);
+	struct json_object *env = vm_env(vm), *config = vm_config_json(&vm->config);
 	const struct forward *forward;
 	const struct map *map;
 	int status = store_vm_set_policy(store, name, json_text(policy_doc(vm->policy)), err);
 
+	if (!status)
+		status = store_vm_set_config(store, name, json_text(config), err);
+	json_object_put(config);
 	if (!status)
 		status = store_vm_set_hosts(store, name, json_text(vm->hosts->doc), err);
 	if (!status)
@@ -387,6 +393,8 @@ static void push(struct vm *vm, struct plan *old, struct completion *wait)
 	vm_reset_worker(vm, wait);
 	vm_worker_policy(vm, false, wait);
 	vm_worker_hosts(vm, wait);
+	if (!limits_config_equal(&vm->config.limits, &old->limits))
+		vm_worker_limits(vm, wait);
 	TAILQ_FOREACH(forward, &vm->forwards, next)
 		vm_forward_push(vm, forward, wait);
 	TAILQ_FOREACH(map, &vm->maps, next)

@@ -445,17 +445,14 @@ static bool same_config(const struct vm_config *a, const struct vm_config *b)
 static int check(struct state *state, struct state_vm *item, struct error *err)
 {
 	const struct policy *policy = item->request.policy;
-	const struct policy_host host = {.own = state->vms->own, .n_own = state->vms->n_own};
 	int status;
 
 	if (item->vm && !vm_can_become(item->vm, &item->request.config, err))
 		return -1;
 	if (item->vm && json_object_equal(policy_doc(item->vm->policy), policy_doc(policy)))
 		return 0;
-	status = item->vm ? vm_compile_policy(item->vm, policy, "policy", &item->table,
-				    &item->table_len, err)
-			  : policy_compile(policy, "policy", &host, &item->table,
-				    &item->table_len, err);
+	status = vms_compile_policy(state->vms, &item->request.config.proxy, policy, "policy",
+		&item->table, &item->table_len, err);
 	if (item->vm || status < 0)
 		return status;
 	free(item->table); /* vm_prepare() makes it */

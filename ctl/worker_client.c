@@ -476,6 +476,21 @@ void worker_client_dns_set(
 	dns_done(&msg);
 }
 
+void worker_client_limits_set(struct worker_client *client, const struct vm_limits *limits,
+	worker_done_fn *done, void *arg)
+{
+	Netdp__Envelope env = NETDP__ENVELOPE__INIT;
+	Netdp__LimitsSet msg = NETDP__LIMITS_SET__INIT;
+
+	msg.rate_in = limits->rate_in;
+	msg.rate_out = limits->rate_out;
+	msg.max_flows = limits->max_flows;
+	msg.new_flows = limits->new_flows;
+	env.body_case = NETDP__ENVELOPE__BODY_LIMITS_SET;
+	env.limits_set = &msg;
+	call_plain(client, &env, NULL, 0, done, arg);
+}
+
 void worker_client_reset(struct worker_client *client, const struct worker_life *life,
 	worker_done_fn *done, void *arg)
 {

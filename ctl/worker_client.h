@@ -26,6 +26,7 @@
 #define CTL_WORKER_CLIENT_H
 
 #include "common/addr.h"
+#include "ctl/limits_config.h"
 #include "ctl/proxy_config.h"
 #include "ctl/proxy_names.h"
 #include "ctl/tsi.h"
@@ -410,6 +411,8 @@ void worker_client_proxy_set(struct worker_client *client, const struct worker_p
 void worker_client_hosts_set(struct worker_client *client, const struct worker_hosts *hosts,
 	worker_done_fn *done, void *arg);
 void worker_client_dns_set(struct worker_client *client, const struct worker_dns *dns,
+	worker_done_fn *done, void *arg);
+void worker_client_limits_set(struct worker_client *client, const struct vm_limits *limits,
 	worker_done_fn *done, void *arg);
 /* Ends the guest's life so far. The answer is a barrier: what the worker tells before it may be of the
  * old life, what it tells after is not. */

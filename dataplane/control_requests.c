@@ -572,6 +572,7 @@ static const struct handler {
 	{NETDP__ENVELOPE__BODY_PROXY_SET, control_proxy_set, false},
 	{NETDP__ENVELOPE__BODY_HOSTS_SET, on_hosts_set, false},
 	{NETDP__ENVELOPE__BODY_DNS_SET, on_dns_set, false},
+	{NETDP__ENVELOPE__BODY_LIMITS_SET, control_limits_set, false},
 	{NETDP__ENVELOPE__BODY_STATS_GET, on_stats_get, true},
 	{NETDP__ENVELOPE__BODY_FLOWS_GET, on_flows_get, false},
 	{NETDP__ENVELOPE__BODY_RESET, control_reset, false},

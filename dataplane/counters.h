@@ -153,6 +153,13 @@
 	X(TSI_STRANGERS, "tsi.strangers")                                                          \
 	X(TSI_TOO_LONG, "tsi.too_long")                                                            \
 	X(TSI_DROPPED, "tsi.dropped")                                                              \
+	/* limits */                                                                               \
+	X(LIMIT_IN_WAITS, "limit.in.waits")                                                        \
+	X(LIMIT_OUT_WAITS, "limit.out.waits")                                                      \
+	X(DROP_LIMIT_IN, "drop.limit_in")                                                          \
+	X(DROP_LIMIT_OUT, "drop.limit_out")                                                        \
+	X(LIMIT_FLOWS, "limit.flows")                                                              \
+	X(LIMIT_NEW_FLOWS, "limit.new_flows")                                                      \
 	/* attached sockets */                                                                     \
 	X(ATTACH_ACCEPTED, "attach.accepted")                                                      \
 	X(ATTACH_REFUSED, "attach.refused")                                                        \

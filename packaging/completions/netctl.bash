@@ -31,9 +31,10 @@ _netctl_words() {
 
 _netctl() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
-	local noun= verb= i word words=() create run
-	create='--link --vsock --cid --mtu --subnet --mac --dns --search --dns-unlisted --ephemeral --ttl --policy --host-access --forward'
-	run='--mtu --policy --host-access --forward --vsock --cid --map-root --help'
+	local noun= verb= i word words=() create run limits
+	limits='--rate-in --rate-out --max-flows --new-flows'
+	create="--link --vsock --cid --mtu --subnet --mac --dns --search --dns-unlisted --ephemeral --ttl --policy --host-access --forward $limits"
+	run="--mtu --policy --host-access --forward --vsock --cid $limits --map-root --help"
 	COMPREPLY=()
 
 	for ((i = 1; i < COMP_CWORD; i++)); do
@@ -44,11 +45,11 @@ _netctl() {
 		-*) ;;
 		*)
 			# The command of run is completed as one.
-			if [[ ${words[0]} == run && ${COMP_WORDS[i - 1]} != --@(mtu|policy|forward|vsock|cid) ]]; then
+			if [[ ${words[0]} == run && ${COMP_WORDS[i - 1]} != --@(mtu|policy|forward|vsock|cid|rate-in|rate-out|max-flows|new-flows) ]]; then
 				words+=("$word")
 				break
 			fi
-			[[ ${COMP_WORDS[i - 1]} == --@(mtu|policy|forward|vsock|cid|link|subnet|mac|dns|search|dns-unlisted|ttl|name|since|port|from-file) ]] ||
+			[[ ${COMP_WORDS[i - 1]} == --@(mtu|policy|forward|vsock|cid|rate-in|rate-out|max-flows|new-flows|link|subnet|mac|dns|search|dns-unlisted|ttl|name|since|port|from-file) ]] ||
 				words+=("$word")
 			;;
 		esac
@@ -78,6 +79,8 @@ _netctl() {
 	--vsock) _netctl_words 'vhost stream hybrid none'; return ;;
 	--dns-unlisted) _netctl_words 'nxdomain answer'; return ;;
 	--policy) mapfile -t COMPREPLY < <(compgen -W 'open public none' -f -- "$cur"); return ;;
+	--rate-in | --rate-out) _netctl_words '10mbit 100mbit 1gbit none'; return ;;
+	--max-flows | --new-flows) return ;;
 	--mtu | --cid | --subnet | --mac | --dns | --search | --ttl | --forward | --name | --since | --port) return ;;
 	esac
 	if [[ -z $noun ]]; then
@@ -100,7 +103,7 @@ _netctl() {
 _netctl_verb() {
 	if [[ -z $verb ]]; then
 		case $noun in
-		vm) _netctl_words 'create list show restore reset delete --help' ;;
+		vm) _netctl_words 'create list show set restore reset delete --help' ;;
 		forward) _netctl_words 'add list delete --help' ;;
 		vsock) _netctl_words 'map unmap list --help' ;;
 		listener) _netctl_words 'list --help' ;;
@@ -115,6 +118,7 @@ _netctl_verb() {
 	case "$noun $verb ${#words[@]}" in
 	'vm create '*) _netctl_words "$create --help" ;;
 	'vm list '*) _netctl_words '--help' ;;
+	'vm set '[3-9]*) _netctl_words "$limits --help" ;;
 	'snapshot show 2' | 'snapshot export 2' | 'snapshot delete 2')
 		_netctl_words "$(_netctl_snapshots) --help"
 		;;

@@ -65,7 +65,7 @@ complete -c netctl -n __fish_use_subcommand -a dashboard -d 'A page for the brow
 complete -c netctl -n __fish_use_subcommand -a health -d 'How the daemon is'
 complete -c netctl -n __fish_use_subcommand -a version -d 'Versions'
 
-complete -c netctl -n '__netctl_is vm; and __netctl_words 2' -a 'create list show restore reset delete'
+complete -c netctl -n '__netctl_is vm; and __netctl_words 2' -a 'create list show set restore reset delete'
 complete -c netctl -n '__netctl_is forward; and __netctl_words 2' -a 'add list delete'
 complete -c netctl -n '__netctl_is vsock; and __netctl_words 2' -a 'map unmap list'
 complete -c netctl -n '__netctl_is listener; and __netctl_words 2' -a list
@@ -78,7 +78,7 @@ complete -c netctl -n '__netctl_is snapshot; and __netctl_words 2' -a 'create li
 for noun in 'stats' 'flows'
     complete -c netctl -n "__netctl_is $noun; and __netctl_words 2" -a '(__netctl_vms)'
 end
-for verb in 'vm show' 'vm restore' 'vm reset' 'vm delete' 'snapshot create' 'snapshot list' \
+for verb in 'vm show' 'vm set' 'vm restore' 'vm reset' 'vm delete' 'snapshot create' 'snapshot list' \
         'forward add' 'forward list' 'forward delete' 'vsock map' \
         'vsock unmap' 'vsock list' 'listener list' 'policy show' \
         'policy set' 'policy allow' 'policy deny' 'policy check' 'hosts set' 'hosts list' \
@@ -116,6 +116,12 @@ for noun in 'vm create' 'run'
     complete -c netctl -n "__netctl_is $noun" -l forward -x -d 'A forward'
     complete -c netctl -n "__netctl_is $noun" -l vsock -x -a 'vhost stream hybrid: none' -d 'The vsock of the guest'
     complete -c netctl -n "__netctl_is $noun" -l cid -x -d 'The CID of the guest'
+end
+for noun in 'vm create' 'vm set' 'run'
+    complete -c netctl -n "__netctl_is $noun" -l rate-in -x -a '10mbit 100mbit 1gbit none' -d 'At most so much to the guest'
+    complete -c netctl -n "__netctl_is $noun" -l rate-out -x -a '10mbit 100mbit 1gbit none' -d 'At most so much from the guest'
+    complete -c netctl -n "__netctl_is $noun" -l max-flows -x -a none -d 'At most so many flows'
+    complete -c netctl -n "__netctl_is $noun" -l new-flows -x -a none -d 'At most so many new flows a second'
 end
 complete -c netctl -n '__netctl_is vm create' -l link -x -a 'stream dgram attach none' -d 'How the VMM connects'
 complete -c netctl -n '__netctl_is vm create' -l subnet -x -d 'The network of the guest'
