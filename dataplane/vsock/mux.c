@@ -520,7 +520,8 @@ void vsock_mux_busy(const struct vsock_mux *mux, struct busy *busy)
 	TAILQ_FOREACH(conn, &mux->all, all) {
 		busy->pending += conn->state == VSOCK_WAITING || conn->state == VSOCK_CONNECTING;
 		busy->live += conn->state == VSOCK_OPEN || conn->state == VSOCK_DRAINING;
-		busy->queued += conn->state == VSOCK_DEAD || conn->spill_len;
+		busy->queued += conn->state == VSOCK_DEAD || conn->spill_len ||
+			(conn->verify && verify_held(conn->verify));
 	}
 	busy->queued += (uint32_t)mux->n_replies;
 }
