@@ -65,7 +65,7 @@ void tunnel_cancel(struct tunnel *t)
 	tunnel_free(t);
 }
 
-static void finish(struct tunnel *t, struct tunnel_end *end)
+static void finish(struct tunnel *t, const struct tunnel_end *end)
 {
 	tunnel_done_fn done = t->done;
 	void *arg = t->arg;
@@ -228,6 +228,10 @@ static void connect_next(struct tunnel *t)
 		}
 		if (fd == -EINPROGRESS) {
 			arm(t);
+			return;
+		}
+		if (fd == -EMFILE) { /* not the proxy's fault */
+			finish(t, &(struct tunnel_end){.fd = fd});
 			return;
 		}
 	}

@@ -31,7 +31,7 @@ struct tunnel_end {
 /* Once, from the loop, never from within tunnel_new(). The tunnel is gone. */
 typedef void (*tunnel_done_fn)(void *arg, const struct tunnel_end *end);
 
-/* name may be NULL. NULL without memory or file descriptors. */
+/* name may be NULL. NULL without memory. */
 struct tunnel *tunnel_new(struct egress *egress, struct loop *loop, struct proxies *proxies,
 	const struct proxy_server *server, enum socks5_command command,
 	const struct endpoint *dst, const char *name, tunnel_done_fn done, void *arg);

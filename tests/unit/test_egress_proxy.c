@@ -574,6 +574,25 @@ START_TEST(what_is_held_is_bounded)
 }
 END_TEST
 
+START_TEST(associations_are_bounded)
+{
+	static struct udp_relay many[UDP_RELAYS_MAX + 1];
+
+	associate();
+	for (size_t i = 0; i <= UDP_RELAYS_MAX; i++) {
+		udp_relay_init(&many[i], egress, loop, &counters, &relay_events);
+		peer("192.0.2.1:53")->relay = UDP_PEER_UNMET;
+		ck_assert_int_eq(udp_relay_way(&many[i], peer("192.0.2.1:53")),
+			i < UDP_RELAYS_MAX ? 1 : -EAGAIN);
+	}
+	udp_relay_clear(&many[0]);
+	ck_assert_int_eq(udp_relay_way(&many[UDP_RELAYS_MAX], peer("192.0.2.1:53")), 1);
+	for (size_t i = 1; i <= UDP_RELAYS_MAX; i++)
+		udp_relay_clear(&many[i]);
+	dissociate();
+}
+END_TEST
+
 START_TEST(without_an_association_nothing_goes)
 {
 	associate();
@@ -623,6 +642,7 @@ int main(void)
 	tcase_add_test(udp, answers_are_their_peers);
 	tcase_add_test(udp, a_new_association_meets_its_peers_anew);
 	tcase_add_test(udp, what_is_held_is_bounded);
+	tcase_add_test(udp, associations_are_bounded);
 	tcase_add_test(udp, without_an_association_nothing_goes);
 	suite_add_tcase(s, udp);
 	return run_suite(s);
