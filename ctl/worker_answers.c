@@ -138,8 +138,7 @@ static bool on_proxy_trouble(struct worker_client *client, const Netdp__ProxyTro
 	if (msg->server >= WORKER_PROXIES_MAX)
 		return false;
 	if (client->events->proxy_trouble)
-		client->events->proxy_trouble(
-			client->events_arg, msg->server, reason, msg->count);
+		client->events->proxy_trouble(client->events_arg, msg->server, reason, msg->count);
 	return true;
 }
 

@@ -543,8 +543,8 @@ static void on_tunnel(void *arg, const struct tunnel_end *end)
 }
 
 static int dial_by_proxy(struct egress *e, const struct proxy_choice *choice,
-	const struct endpoint *dst, const struct endpoint *straight, egress_done_fn done,
-	void *arg, struct egress_request **request)
+	const struct endpoint *dst, const struct endpoint *straight, egress_done_fn done, void *arg,
+	struct egress_request **request)
 {
 	struct egress_request *r;
 
@@ -580,8 +580,7 @@ static struct proxy_choice choose(const struct egress *e, uint8_t proto, const s
 		return (struct proxy_choice){.server = NULL};
 	if (!name)
 		name = names_best(&e->policy.names, &dst->addr);
-	return proxies_choose(
-		e->proxies, proto, dst, name, verdict->by_name || verdict->by < 0);
+	return proxies_choose(e->proxies, proto, dst, name, verdict->by_name || verdict->by < 0);
 }
 
 /* 0 where it may go straight there after all. */
@@ -673,8 +672,8 @@ struct egress_relays *egress_relays(struct egress *e)
 
 void egress_proxy_trouble(struct egress *e, uint8_t server, enum proxy_trouble trouble)
 {
-	counter_inc(e->counters,
-		trouble == PROXY_UNFIT ? COUNTER_PROXY_UNFIT : COUNTER_PROXY_FAILED);
+	counter_inc(
+		e->counters, trouble == PROXY_UNFIT ? COUNTER_PROXY_UNFIT : COUNTER_PROXY_FAILED);
 	proxy_log_note(&e->troubles, server, trouble);
 }
 

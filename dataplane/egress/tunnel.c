@@ -219,8 +219,8 @@ static void arm(struct tunnel *t)
 static void connect_next(struct tunnel *t)
 {
 	while (t->next_addr < t->server->n_addrs) {
-		int fd = egress_dial_host(t->egress, &t->server->addrs[t->next_addr++],
-			on_connected, t, &t->request);
+		int fd = egress_dial_host(
+			t->egress, &t->server->addrs[t->next_addr++], on_connected, t, &t->request);
 
 		if (fd >= 0) {
 			talk(t, fd);
@@ -252,8 +252,7 @@ static void on_connected(void *arg, int fd)
 
 static void on_deadline(struct timer *timer)
 {
-	struct tunnel *t =
-		(struct tunnel *)((char *)timer - offsetof(struct tunnel, deadline));
+	struct tunnel *t = (struct tunnel *)((char *)timer - offsetof(struct tunnel, deadline));
 
 	if (!t->request || t->next_addr == t->server->n_addrs) {
 		fail(t, PROXY_TIMEOUT);
@@ -270,8 +269,8 @@ static void on_task(struct task *task)
 }
 
 struct tunnel *tunnel_new(struct egress *egress, struct loop *loop, struct proxies *proxies,
-	const struct proxy_server *server, enum socks5_command command,
-	const struct endpoint *dst, const char *name, tunnel_done_fn done, void *arg)
+	const struct proxy_server *server, enum socks5_command command, const struct endpoint *dst,
+	const char *name, tunnel_done_fn done, void *arg)
 {
 	struct tunnel *t = calloc(1, sizeof(*t));
 

@@ -95,8 +95,8 @@ static struct endpoint relay_address(const struct tunnel_end *made)
 {
 	struct endpoint at = made->bound;
 
-	if (addr_is_unspecified(&at.addr) || (addr_is_loopback(&at.addr) &&
-		!addr_is_loopback(&made->proxy.addr)))
+	if (addr_is_unspecified(&at.addr) ||
+		(addr_is_loopback(&at.addr) && !addr_is_loopback(&made->proxy.addr)))
 		at.addr = made->proxy.addr;
 	return at;
 }
@@ -140,8 +140,8 @@ static int begin(struct udp_relay *r, const struct proxy_server *server)
 		return -EAGAIN;
 	r->server = server->index;
 	r->direct_on_failure = proxies->direct_on_failure;
-	r->tunnel = tunnel_new(r->egress, r->loop, proxies, server, SOCKS5_ASSOCIATE, &nowhere,
-		NULL, on_made, r);
+	r->tunnel = tunnel_new(
+		r->egress, r->loop, proxies, server, SOCKS5_ASSOCIATE, &nowhere, NULL, on_made, r);
 	if (!r->tunnel)
 		return -ENOMEM;
 	egress_relays(r->egress)->n++;
@@ -248,8 +248,8 @@ int udp_relay_way(struct udp_relay *r, struct udp_peer *peer)
 
 /* ---- datagrams ---- */
 
-size_t udp_relay_head(const struct udp_relay *r, const struct endpoint *host,
-	uint8_t head[SOCKS5_UDP_HEAD_MAX])
+size_t udp_relay_head(
+	const struct udp_relay *r, const struct endpoint *host, uint8_t head[SOCKS5_UDP_HEAD_MAX])
 {
 	struct udp_relay_name *name = name_of(r, host);
 
@@ -280,8 +280,8 @@ static const struct endpoint *aliased(struct udp_relay *r, const struct socks5_u
 	return &latest->host;
 }
 
-struct udp_peer *udp_relay_from(struct udp_relay *r, struct udp_peers *peers, const uint8_t *data,
-	size_t len, size_t *head)
+struct udp_peer *udp_relay_from(
+	struct udp_relay *r, struct udp_peers *peers, const uint8_t *data, size_t len, size_t *head)
 {
 	struct socks5_udp_from from;
 	const struct endpoint *host;

@@ -47,7 +47,7 @@ struct udp_relay {
 	struct counters *counters;
 	const struct udp_relay_events *events;
 	uint32_t serial; /* of the association: peers are introduced to each */
-	bool counted; /* among the worker's */
+	bool counted;    /* among the worker's */
 	bool standing;
 	bool straight; /* the proxy was of no use, and the operator lets it all go straight there */
 	bool direct_on_failure;

@@ -12,7 +12,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
-static enum handshake_step hear(const uint8_t *bytes, size_t size, size_t piece, size_t *at, int *err)
+static enum handshake_step hear(
+	const uint8_t *bytes, size_t size, size_t piece, size_t *at, int *err)
 {
 	static const struct proxy_server server = {
 		.kind = PROXY_HTTP, .auth = true, .user = "joe", .password = "secret"};

@@ -22,7 +22,8 @@ static void check_out(const struct handshake *h)
 static void talk(const struct proxy_server *server, enum socks5_command command,
 	const uint8_t *bytes, size_t size, size_t piece)
 {
-	static const struct endpoint dst = {.addr = {{[10] = 0xff, [11] = 0xff, [15] = 9}}, .port = 443};
+	static const struct endpoint dst = {
+		.addr = {{[10] = 0xff, [11] = 0xff, [15] = 9}}, .port = 443};
 	enum handshake_step step = HANDSHAKE_MORE;
 	struct handshake h;
 	size_t at = 0;

@@ -89,8 +89,7 @@ static void on_accepts(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	(void)arg;
 	fake.client = accept(fd, NULL, NULL);
-	fake.hears = event_new(
-		loop_base(loop), fake.client, EV_READ | EV_PERSIST, on_hears, NULL);
+	fake.hears = event_new(loop_base(loop), fake.client, EV_READ | EV_PERSIST, on_hears, NULL);
 	event_add(fake.hears, NULL);
 }
 
@@ -185,8 +184,7 @@ static int dial(const char *dst, struct egress_request **request)
 {
 	struct egress_pass pass = {.era = 0};
 	struct endpoint to = at(dst);
-	int fd = egress_dial(
-		egress, EGRESS_GUEST, IP_PROTO_TCP, &to, &pass, done, NULL, request);
+	int fd = egress_dial(egress, EGRESS_GUEST, IP_PROTO_TCP, &to, &pass, done, NULL, request);
 
 	egress_leave(&pass);
 	return fd;
@@ -402,8 +400,8 @@ START_TEST(what_no_proxy_carries)
 
 	egress_proxies_set(egress, one(PROXY_HTTP, fake.port));
 	ck_assert_int_eq(egress_udp_way(egress, &dst, &pass, &choice), -EHOSTUNREACH);
-	ck_assert_int_eq(egress_dial(egress, EGRESS_GUEST, IP_PROTO_ICMP, &dst, &pass, NULL, NULL,
-				 NULL),
+	ck_assert_int_eq(
+		egress_dial(egress, EGRESS_GUEST, IP_PROTO_ICMP, &dst, &pass, NULL, NULL, NULL),
 		-EHOSTUNREACH);
 	ck_assert_uint_eq(counters.value[COUNTER_PROXY_UNFIT], 2);
 	p = one(PROXY_HTTP, fake.port);
