@@ -337,6 +337,13 @@ struct json_object *proxy_config_json(const struct proxy_config *config)
 	return obj;
 }
 
+bool proxy_config_equal(const struct proxy_config *a, const struct proxy_config *b)
+{
+	return a->use == b->use && proxy_url_equal(&a->url, &b->url) &&
+		a->direct_on_failure == b->direct_on_failure && a->fake_ip == b->fake_ip &&
+		strcmp(a->no_proxy, b->no_proxy) == 0;
+}
+
 bool proxy_config_is_default(const struct proxy_config *config)
 {
 	return config->use == PROXY_USE_NONE && !*config->no_proxy && !config->direct_on_failure &&

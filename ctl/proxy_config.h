@@ -72,6 +72,7 @@ size_t proxy_exceptions(const char *list, struct proxy_exception *out, size_t ma
 /* The member `proxy` of doc, which may be absent: none. 0 or -1. */
 int proxy_config_read(struct json_object *doc, struct proxy_config *config, struct error *err);
 struct json_object *proxy_config_json(const struct proxy_config *config);
+bool proxy_config_equal(const struct proxy_config *a, const struct proxy_config *b);
 /* Whether it says no more than that there is none. */
 bool proxy_config_is_default(const struct proxy_config *config);
 

@@ -70,7 +70,7 @@ static size_t put_destination(uint8_t *p, const struct endpoint *dst, const char
 
 		p[0] = KIND_NAME;
 		p[n++] = (uint8_t)len;
-		memcpy(p + n, name, len);
+		memcpy(p + n, name, len); /* NOLINT(bugprone-not-null-terminated-result) */
 		n += len;
 	} else if (addr_is_v4(&dst->addr)) {
 		p[0] = KIND_IP4;
