@@ -138,8 +138,8 @@ struct worker_config {
 	struct worker_policy policy;
 	struct worker_hosts hosts;
 	const struct worker_proxies *proxies; /* NULL: everything goes straight there */
-	const struct worker_lease *lease; /* a predecessor's, or NULL */
-	const struct worker_name *names;  /* a predecessor's name log */
+	const struct worker_lease *lease;     /* a predecessor's, or NULL */
+	const struct worker_name *names;      /* a predecessor's name log */
 	size_t n_names;
 	bool reset_flows; /* flow_memory holds a dead predecessor's flows: reset them */
 	int flow_memory;  /* the memfd of the VM's flows; kept by netctld across workers; -1 none */
