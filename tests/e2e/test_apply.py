@@ -407,7 +407,7 @@ def test_a_socket_that_was_handed_over(daemon):
      "vms[0].forwards[0].listen.unix"),
     (lambda d: d["vms"][1]["maps"][0].update(port=620), "vms[1].maps[0].port"),
     (lambda d: d["vms"][1]["maps"].append(d["vms"][1]["maps"][0]), "vms[1].maps[2]"),
-    (lambda d: d["vms"][0].update(maps=[{"port": 1, "to": {"tcp": "127.0.0.1:9"}}]), "vms[0].maps[0].vm"),
+    (lambda d: d["vms"][0].update(maps=[{"port": 1, "to": {"tcp": "127.0.0.1:9"}}]), "vms[0].maps"),
     (lambda d: d["vms"][1]["hosts"]["items"].append({"name": "x"}), "vms[1].hosts.items[1].addresses"),
     (lambda d: d["vms"][1].update(env=[]), "vms[1].env"),
     (lambda d: d["vms"][1].update(secrets=["a b"]), "vms[1].secrets[0]"),
