@@ -15,13 +15,18 @@
 
 #define RETRY_TICKS 5 /* seconds between tries to bind what was in use */
 
-void vm_event(struct vm *vm, const char *type, struct json_object *data)
+void vm_event_numbered(struct vm *vm, const char *type, struct json_object *data, uint64_t number)
 {
 	char object[VM_NAME_MAX + 8];
 
 	snprintf(object, sizeof(object), "vm/%s", vm->config.name);
 	log_info(object, type, "%s", data ? json_text(data) : "");
-	events_add(vm->vms->events, vm->config.name, type, data);
+	events_add_numbered(vm->vms->events, vm->config.name, type, data, number);
+}
+
+void vm_event(struct vm *vm, const char *type, struct json_object *data)
+{
+	vm_event_numbered(vm, type, data, 0);
 }
 
 struct json_object *vm_event_reason(const char *text)
@@ -406,6 +411,8 @@ void vm_end(struct vm *vm, void (*gone)(void *arg), void *arg)
 	vm_vsock_close(vm, true);
 	vm_gvproxy_close(vm);
 	vm_link_close(vm, true);
+	vm_tell_link(vm, false, "VM deleted");
+	vm_tell_vsock(vm, false, "VM deleted");
 	vm_event(vm, "vm.deleted", NULL);
 	supervised_remove(vm->slot, gone, arg);
 	vm_free(vm);
@@ -611,7 +618,6 @@ static void store_guests(struct vms *vms)
 static void on_housekeeping(evutil_socket_t fd, short what, void *arg)
 {
 	struct vms *vms = arg;
-	struct json_object *data;
 	struct vm *vm;
 
 	(void)fd;
@@ -619,8 +625,6 @@ static void on_housekeeping(evutil_socket_t fd, short what, void *arg)
 	store_guests(vms);
 	vms->ticks++;
 	TAILQ_FOREACH(vm, &vms->list, next) {
-		while ((data = refusals_take(&vm->refusals)))
-			vm_event(vm, "flow.refused", data);
 		if (vm->lease_new)
 			vm_event(vm, "guest.lease", vm_lease_json(vm));
 		vm->guest_dirty = vm->lease_new = false;
@@ -641,6 +645,8 @@ void vms_init(struct vms *vms)
 	TAILQ_INIT(&vms->list);
 	vms->housekeeping = event_new(vms->base, -1, EV_PERSIST, on_housekeeping, vms);
 	event_add(vms->housekeeping, &second);
+	vms->tell = evtimer_new(vms->base, vms_tell, vms);
+	events_on_stored(vms->events, vms_event_stored, vms);
 }
 
 void vms_free(struct vms *vms)
@@ -653,5 +659,6 @@ void vms_free(struct vms *vms)
 		vm_free(vm);
 	}
 	event_free(vms->housekeeping);
+	event_free(vms->tell);
 	free(vms->own);
 }

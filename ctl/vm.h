@@ -14,6 +14,7 @@
  *	vm_map.c      its maps, and connections to where they lead
  *	vm_tsi.c      what its guest holds through TSI
  *	vm_worker.c   what the VM's worker is told, and what it tells
+ *	vm_tell.c     what of that becomes an event
  *	vm_reset.c    the end of a guest's life, and whether it can be had without loss
  *	vm_adopt.c    a worker that outlived the netctld before us
  *
@@ -57,6 +58,7 @@
 #include "ctl/vm_vhost.h"
 #include "ctl/vm_vsock.h"
 
+#include <event2/util.h>
 #include <json-c/json.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -103,6 +105,11 @@ struct vm {
 	size_t n_names;
 	size_t names_at;
 	struct refusals refusals;
+	struct {                         /* the newest events, also of the netctld before us */
+		uint64_t last;           /* number of what the worker told last */
+		uint64_t stored;         /* up to here it is on the disk */
+		bool link, vsock, guest; /* that it is up */
+	} told;
 
 	/* the link */
 	int listener;       /* stream: listening socket, or -1 */
@@ -163,8 +170,8 @@ struct vms {
 	size_t n_upstreams;
 	struct host_proxies *host_proxies; /* NULL: none are known */
 	struct proxy_names *proxy_names;
-	struct event
-		*housekeeping; /* each second: guests to the store, refusals, sockets to retry */
+	struct event *housekeeping; /* each second: guests to the store, sockets to retry */
+	struct event *tell;         /* soon after a refusal: vms_tell() */
 	unsigned ticks;
 };
 
@@ -394,7 +401,24 @@ void vm_reset_worker(struct vm *vm, struct completion *wait);
 
 /* An event about this VM; data is consumed. */
 void vm_event(struct vm *vm, const char *type, struct json_object *data);
+void vm_event_numbered(struct vm *vm, const char *type, struct json_object *data, uint64_t number);
 /* {"reason":text} */
 struct json_object *vm_event_reason(const char *text);
+
+/* ---- what the worker tells, as events (vm_tell.c) ---- */
+
+/* False for what the store has already. */
+bool vm_event_is_new(struct vm *vm, uint64_t number);
+/* events_stored_fn; arg is the struct vms. */
+void vms_event_stored(void *arg, const char *name, uint64_t number);
+/* An event where that is news; reason may be "". */
+void vm_tell_link(struct vm *vm, bool up, const char *reason);
+void vm_tell_vsock(struct vm *vm, bool up, const char *reason);
+/* That its first frame since the link came up was seen. */
+void vm_tell_guest(struct vm *vm);
+void vm_refused(struct vm *vm, const struct worker_refused_event *event);
+void vm_tell_refusals(struct vm *vm);
+void vms_tell(evutil_socket_t fd, short what, void *arg);
+int vms_restore_told(struct vms *vms, struct error *err);
 
 #endif

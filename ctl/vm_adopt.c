@@ -234,10 +234,9 @@ static void on_description(void *arg, int code, const char *text, struct worker_
 	}
 	memcpy(vm->sandbox, theirs->sandbox, sizeof(vm->sandbox));
 	take_guest(vm, theirs);
-	if (theirs->link_up) {
+	if (theirs->link_up)
 		vm_link_changed(vm, true);
-		vm_event(vm, "link.up", vm_event_reason("adopted with its worker"));
-	}
+	vm_tell_link(vm, theirs->link_up, "while netctld was away");
 	worker_client_forwards(client, on_forwards, adoption_new(vm, client));
 }
 

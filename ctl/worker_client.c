@@ -86,6 +86,9 @@ static const struct rpc_ops rpc_ops = {.hello = on_hello,
 	.event = worker_client_event,
 	.closed = on_closed};
 
+/* What a worker may ask us for; see Envelope.number. */
+static const char *const features[] = {RPC_FEATURE_NUMBERS, NULL};
+
 struct worker_client *worker_client_new(struct event_base *base, int fd, const char *vm,
 	const struct worker_client_events *events, void *events_arg,
 	const struct worker_client_hooks *hooks, void *arg)
@@ -101,7 +104,7 @@ struct worker_client *worker_client_new(struct event_base *base, int fd, const c
 	client->events_arg = events_arg;
 	client->hooks = hooks;
 	client->arg = arg;
-	client->rpc = rpc_new(base, fd, "netctld", NULL, &rpc_ops, client);
+	client->rpc = rpc_new(base, fd, "netctld", features, &rpc_ops, client);
 	if (!client->rpc) {
 		free(client);
 		return NULL;
@@ -138,6 +141,17 @@ uint32_t worker_client_version(const struct worker_client *client)
 const char *worker_client_release(const struct worker_client *client)
 {
 	return client->release;
+}
+
+void worker_client_events_seen(struct worker_client *client, uint64_t through)
+{
+	Netdp__Envelope env = NETDP__ENVELOPE__INIT;
+	Netdp__EventsSeen msg = NETDP__EVENTS_SEEN__INIT;
+
+	msg.through = through;
+	env.body_case = NETDP__ENVELOPE__BODY_EVENTS_SEEN;
+	env.events_seen = &msg;
+	rpc_event(client->rpc, &env, NULL, 0); /* or a later one says so */
 }
 
 /* ---- requests that are answered by a Status ---- */

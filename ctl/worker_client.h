@@ -30,6 +30,7 @@
 #include "ctl/proxy_config.h"
 #include "ctl/proxy_names.h"
 #include "ctl/tsi.h"
+#include "dataplane/histogram.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -39,6 +40,7 @@
 #define WORKER_CLIENT_BUSY_MS 1000
 #define WORKER_FORWARDS_MAX 512 /* more than a worker takes; what an answer may list */
 #define WORKER_NAME_MAX 253
+#define WORKER_HISTOGRAMS_MAX 16
 #define WORKER_DIALS_MAX 64
 #define WORKER_STREAM_DEADLINE_MS 15000 /* the guest's own are shorter */
 #define WORKER_PREFIX_MAX (64u << 10)
@@ -90,7 +92,12 @@ struct worker_proxy_server {
 	const char *user, *password;
 };
 
-enum worker_proxy_of { WORKER_PROXY_HTTP, WORKER_PROXY_HTTPS, WORKER_PROXY_OTHER, WORKER_PROXY_KINDS };
+enum worker_proxy_of {
+	WORKER_PROXY_HTTP,
+	WORKER_PROXY_HTTPS,
+	WORKER_PROXY_OTHER,
+	WORKER_PROXY_KINDS
+};
 
 struct worker_proxies {
 	const struct worker_proxy_server *servers;
@@ -271,9 +278,16 @@ struct worker_counter {
 	uint64_t value;
 };
 
+struct worker_histogram {
+	char name[32];
+	struct histogram counts;
+};
+
 struct worker_stats {
 	const struct worker_counter *counters; /* valid during the callback */
 	size_t n_counters;
+	struct worker_histogram histograms[WORKER_HISTOGRAMS_MAX];
+	size_t n_histograms;
 	uint32_t tcp_flows;
 	uint32_t udp_flows;
 	uint32_t icmp_flows;
@@ -335,7 +349,7 @@ struct worker_link_event {
 };
 
 struct worker_refused_event { /* aggregated: one a destination and second */
-	int proto;
+	int proto;            /* 0: the rest of many, to anywhere */
 	struct endpoint to;
 	int32_t rule; /* index, or a negative POLICY_BY_* */
 	uint32_t count;
@@ -351,6 +365,9 @@ struct worker_vsock_event {
 
 /* Any may be NULL. arg is the one given to supervisor_add(). */
 struct worker_client_events {
+	/* The next event has this number, by which the worker keeps it until
+	 * worker_client_events_seen(); false where it is known already, and is to be left out. */
+	bool (*number)(void *arg, uint64_t number);
 	void (*link_changed)(void *arg, const struct worker_link_event *event);
 	void (*guest_seen)(void *arg, const struct mac *mac);
 	void (*lease)(void *arg, const struct worker_lease *lease);
@@ -472,6 +489,9 @@ struct worker_client_hooks {
 	 * worker broke the protocol; -EPERM, it gave up and said why; else it ended. The client stays to be freed. */
 	void (*closed)(void *arg, int err, const char *text);
 };
+
+/* The events up to this number are on the disk: the worker may forget them. */
+void worker_client_events_seen(struct worker_client *client, uint64_t through);
 
 /* Takes the connected control socket fd in any case. NULL without memory. events_arg goes with
  * events, arg with hooks. */

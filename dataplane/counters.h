@@ -6,6 +6,8 @@
 #ifndef DATAPLANE_COUNTERS_H
 #define DATAPLANE_COUNTERS_H
 
+#include "dataplane/histogram.h"
+
 #include <stdint.h>
 
 #define COUNTERS(X)                                                                                \
@@ -175,9 +177,11 @@ enum counter {
 
 struct counters {
 	uint64_t value[COUNTER_COUNT];
+	struct histogram histogram[HISTOGRAM_COUNT];
 };
 
 extern const char *const counter_names[COUNTER_COUNT];
+extern const char *const histogram_names[HISTOGRAM_COUNT];
 
 static inline void counter_add(struct counters *c, enum counter id, uint64_t n)
 {
@@ -187,6 +191,11 @@ static inline void counter_add(struct counters *c, enum counter id, uint64_t n)
 static inline void counter_inc(struct counters *c, enum counter id)
 {
 	c->value[id]++;
+}
+
+static inline void counter_time(struct counters *c, enum histogram_id id, uint64_t us)
+{
+	histogram_add(&c->histogram[id], us);
 }
 
 #endif

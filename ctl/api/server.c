@@ -373,6 +373,8 @@ static void send_doc(
 	struct evkeyvalq *headers = evhttp_request_get_output_headers(request->http);
 	struct evbuffer *out = evhttp_request_get_output_buffer(request->http);
 
+	/* What was answered has happened, also for who reads events. */
+	events_flush(request->daemon->events);
 	if (doc) {
 		evhttp_add_header(headers, "Content-Type", type);
 		evbuffer_add_printf(out, "%s\n", json_text(doc));
@@ -401,6 +403,8 @@ static const char *title_of(int status)
 		return "Method not allowed";
 	case 409:
 		return "Conflict";
+	case 410:
+		return "Gone";
 	case 413:
 		return "Too large";
 	case 501:

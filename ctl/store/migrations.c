@@ -75,6 +75,11 @@ static const char *const steps[] = {
 	" vm TEXT PRIMARY KEY REFERENCES vms(name) ON DELETE CASCADE,"
 	" sealed BLOB NOT NULL"
 	") STRICT;",
+	/* 6 → 7 */
+	"CREATE TABLE event_numbers ("
+	" vm TEXT PRIMARY KEY REFERENCES vms(name) ON DELETE CASCADE,"
+	" number INTEGER NOT NULL"
+	") STRICT, WITHOUT ROWID;",
 };
 
 #define N_STEPS ((int)(sizeof(steps) / sizeof(*steps)))

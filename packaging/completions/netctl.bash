@@ -119,7 +119,7 @@ _netctl() {
 	top) _netctl_words '-n -d --count --interval --sort --help' ;;
 	apply) _netctl_words '-f --file --dry-run --cut-existing --require-secrets --help' ;;
 	export) mapfile -t COMPREPLY < <(compgen -W '--help' -f -- "$cur") ;;
-	events) _netctl_words '-f --follow --since --help' ;;
+	events) _netctl_words '-f --follow --since -n --last --vm -t --type --help' ;;
 	dashboard) _netctl_words '--port --help' ;;
 	health | version) _netctl_words '--help' ;;
 	vm | forward | vsock | listener | policy | hosts | env | secret | snapshot) _netctl_verb ;;
