@@ -151,6 +151,18 @@ def test_export_wipe_apply(daemon):
     assert seen(daemon) == before and export(daemon) == document
 
 
+def test_at_once_after_a_restart(daemon):
+    """What the worker that was adopted holds goes with what it was for: no path is left."""
+    furnish(daemon)
+    document = export(daemon)
+    for _ in range(3):
+        daemon.kill()
+        daemon.start()
+        applied(daemon, {"vms": []})
+        assert os.listdir(daemon.runtime + "/vms") == []
+        applied(daemon, document)
+
+
 def test_export_on_stdout_is_what_apply_reads(daemon):
     furnish(daemon)
     document = daemon.netctl("export")
