@@ -152,15 +152,16 @@ def test_export_wipe_apply(daemon):
 
 
 def test_at_once_after_a_restart(daemon):
-    """What the worker that was adopted holds goes with what it was for: no path is left."""
-    furnish(daemon)
-    document = export(daemon)
+    """What workers hold that are just being adopted goes with what it was for: no path is left."""
+    document = {"vms": [{"name": "vm%d" % i, "forwards": [
+        {"listen": {"unix": "%s/vms/vm%d/%d" % (daemon.runtime, i, k)}, "to": {"port": 80}} for k in range(20)]}
+        for i in range(30)]}
     for _ in range(3):
+        applied(daemon, document)
         daemon.kill()
         daemon.start()
-        applied(daemon, {"vms": []})
+        daemon.ask("PUT", "/v1/state", {"vms": []})
         assert os.listdir(daemon.runtime + "/vms") == []
-        applied(daemon, document)
 
 
 def test_export_on_stdout_is_what_apply_reads(daemon):
