@@ -4,6 +4,7 @@
 
 #include "cli/args.h"
 #include "cli/json.h"
+#include "cli/limit_option.h"
 #include "cli/nouns.h"
 
 enum { OPT_MAP_ROOT = 'r' };
@@ -12,6 +13,7 @@ static const struct option options[] = {
 	OPTION_MTU,
 	OPTION_POLICY,
 	OPTION_HOST_ACCESS,
+	OPTIONS_LIMIT,
 	OPTION_FORWARD,
 	OPTION_VSOCK,
 	OPTION_CID,

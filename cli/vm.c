@@ -6,6 +6,7 @@
 #include "cli/duration.h"
 #include "cli/http.h"
 #include "cli/json.h"
+#include "cli/limit_option.h"
 #include "cli/list.h"
 #include "cli/nouns.h"
 
@@ -163,6 +164,7 @@ static void show(const struct cli *cli, struct json_object *vm)
 		line("unlisted", "names that no rule could admit are answered");
 	show_proxy(vm);
 	line("policy", policy_word(doc_get(vm, "policy"), text, sizeof(text)));
+	line("limits", limits_text(vm, text, sizeof(text)));
 	line("host access", doc_bool(vm, "host_access") ? "yes" : "no");
 	line("forwards", doc_text(vm, "forwards"));
 	line("ephemeral", doc_bool(vm, "ephemeral") ? "yes" : "no");
@@ -272,16 +274,18 @@ static const struct command commands[] = {
 	},
 	{
 		.name = "set",
-		.usage = "NAME [--proxy URL] [--no-proxy LIST] [OPTION]...",
-		.summary = "Change by which proxy a VM's flows go",
-		.example = "netctl vm set web --proxy-from proxy.url --no-proxy corp.example",
+		.usage = "NAME OPTION...",
+		.summary = "Change settings of a VM, also while it runs: proxy, limits",
+		.example = "netctl vm set web --rate-in 100mbit --no-proxy corp.example",
 		.options = vm_set_options,
 		.min_words = 1,
 		.max_words = 1,
 		.run = vm_set,
 		.notes =
 			"What is not given stays as it is. TCP connections that stand stay on their\n"
-			"way, all else goes the new one. A password goes with the proxy it was for.\n",
+			"way, all else goes by the new proxy; a password goes with the proxy it was for.\n"
+			"A RATE is a number and bit, kbit, mbit, gbit or tbit (powers of 1000) a second;\n"
+			"\"none\" takes a limit away. Flows that go on are paced anew at once; none is ended.\n",
 	},
 	{
 		.name = "restore",
@@ -323,4 +327,5 @@ static const struct command commands[] = {
 	{0},
 };
 
-const struct noun noun_vm = {"vm", "VMs: create, list, show, set, restore, reset, delete", commands};
+const struct noun noun_vm = {
+	"vm", "VMs: create, list, show, set, restore, reset, delete", commands};

@@ -7,6 +7,8 @@
 #include "cli/file.h"
 #include "cli/http.h"
 #include "cli/json.h"
+#include "cli/json_line.h"
+#include "cli/limit_option.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -163,6 +165,6 @@ int vm_body_option(struct cli *cli, struct json_object *body, struct forwards *f
 	case OPT_FORWARD:
 		return forwards_add(cli, forwards, given->value);
 	default:
-		return 0;
+		return limit_option_take(cli, body, given);
 	}
 }

@@ -11,6 +11,7 @@
 #include "cli/duration.h"
 #include "cli/http.h"
 #include "cli/json.h"
+#include "cli/limit_option.h"
 #include "cli/proxy_option.h"
 #include "cli/socket.h"
 #include "cli/vm.h"
@@ -54,6 +55,7 @@ const struct option vm_create_options[] = {
 	{OPT_TTL, 0, "ttl", "DURATION", "delete the VM after so long without a VMM: 90s, 10m, 2h"},
 	OPTION_POLICY,
 	OPTION_HOST_ACCESS,
+	OPTIONS_LIMIT,
 	OPTION_FORWARD,
 	OPTIONS_PROXY,
 	{0},

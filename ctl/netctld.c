@@ -17,6 +17,7 @@
 #include "common/unix_socket.h"
 #include "common/wiping.h"
 #include "ctl/api/gvproxy.h"
+#include "ctl/api/metrics_listen.h"
 #include "ctl/api/server.h"
 #include "ctl/attach.h"
 #include "ctl/host_addrs.h"
@@ -165,6 +166,8 @@ static int open_sockets(struct netctld *d, struct error *err)
 	d->attach = attach_new(d, fd);
 	if (gvproxy_start(d) < 0)
 		return error_set(err, 500, NULL, "out of memory");
+	if (metrics_listen(d, &d->metrics, err) < 0)
+		return -1;
 	/* Last: who finds api.sock may rely on the other. */
 	fd = open_socket(d, "api.sock", err);
 	if (fd < 0)
@@ -246,9 +249,10 @@ static void on_signal(evutil_socket_t number, short what, void *arg)
 	log_info("netctld", "stopping", "signal=%d", (int)number);
 	notify_service("STOPPING=1");
 	api_free(d->api);
+	api_free(d->metrics);
 	gvproxy_stop(d);
 	attach_free(d->attach);
-	d->api = NULL;
+	d->api = d->metrics = NULL;
 	d->attach = NULL;
 	if (d->serving) {
 		close_socket(d, "api.sock");
@@ -352,6 +356,7 @@ static int start(struct netctld *d, struct error *err)
 static void end(struct netctld *d)
 {
 	api_free(d->api);
+	api_free(d->metrics);
 	gvproxy_stop(d);
 	attach_free(d->attach);
 	host_addrs_free(d->host_addrs);

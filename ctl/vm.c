@@ -151,13 +151,17 @@ static void take_table(struct vm *vm, struct policy *policy, uint8_t *table, siz
 	vm->table_len = len;
 }
 
-int vm_compile_policy(const struct vm *vm, const struct policy *policy, const char *path,
+int vms_compile_policy(const struct vms *vms, const struct proxy_config *proxy,
+	struct policy *policy, const char *path, uint8_t **table, size_t *len, struct error *err)
+{
+	policy_set_fake_ip(policy, vms_fake_ip(vms, proxy));
+	return policy_compile(policy, path, vms->own, vms->n_own, table, len, err);
+}
+
+int vm_compile_policy(const struct vm *vm, struct policy *policy, const char *path,
 	uint8_t **table, size_t *len, struct error *err)
 {
-	const struct policy_host host = {
-		.own = vm->vms->own, .n_own = vm->vms->n_own, .fake_ip = vm_fake_ip(vm)};
-
-	return policy_compile(policy, path, &host, table, len, err);
+	return vms_compile_policy(vm->vms, &vm->config.proxy, policy, path, table, len, err);
 }
 
 /* Compiles and takes a policy; the old one stays after a failure. */
@@ -213,7 +217,7 @@ int vm_request_read(struct vms *vms, struct json_object *doc, enum vm_link link_
 	struct vm_request *request, struct error *err)
 {
 	static const char *const fields[] = {"name", "link", "vsock", "net", "dns", "host_access",
-		"proxy", "ttl", "policy", "forwards", NULL};
+		"proxy", "ttl", "policy", "forwards", "limits", NULL};
 	struct json_object *policy = NULL;
 
 	memset(request, 0, sizeof(*request));
@@ -443,6 +447,7 @@ bool vm_can_become(const struct vm *vm, const struct vm_config *to, struct error
 	allowed.proxy = vm->config.proxy;
 	allowed.host_access = vm->config.host_access;
 	allowed.ttl_s = vm->config.ttl_s;
+	allowed.limits = vm->config.limits;
 	if (same_json(vm_config_json(&vm->config), vm_config_json(&allowed)))
 		return true;
 	error_set(err, 409,
@@ -486,6 +491,7 @@ void vm_take_config(struct vm *vm, const struct vm_config *config, struct comple
 {
 	bool hosts = vm->config.host_access != config->host_access;
 	bool fake_ip = vm_fake_ip(vm);
+	bool limits = !limits_config_equal(&vm->config.limits, &config->limits);
 	bool proxy = memcmp(&vm->config.proxy, &config->proxy, sizeof(config->proxy)) != 0;
 
 	vm_proxy_take(vm, &config->proxy);
@@ -493,6 +499,8 @@ void vm_take_config(struct vm *vm, const struct vm_config *config, struct comple
 	vm_worker_dns(vm, wait);
 	if (proxy)
 		vm_worker_proxy(vm, wait);
+	if (limits)
+		vm_worker_limits(vm, wait);
 	if (hosts)
 		vm_worker_hosts(vm, wait);
 	if (fake_ip != vm_fake_ip(vm))

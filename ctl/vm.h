@@ -252,8 +252,10 @@ struct vm *vm_new(struct vms *vms, const struct vm_config *config);
 void vm_free(struct vm *vm);
 void vms_insert(struct vms *vms, struct vm *vm);
 int vm_slot(struct vm *vm, struct error *err);
-/* As policy_compile(), with what is known of the host. */
-int vm_compile_policy(const struct vm *vm, const struct policy *policy, const char *path,
+/* As policy_compile(), with what is known of the host, for a VM with such a proxy and for one that is. */
+int vms_compile_policy(const struct vms *vms, const struct proxy_config *proxy,
+	struct policy *policy, const char *path, uint8_t **table, size_t *len, struct error *err);
+int vm_compile_policy(const struct vm *vm, struct policy *policy, const char *path,
 	uint8_t **table, size_t *len, struct error *err);
 int vm_take_policy(struct vm *vm, struct policy *policy, const char *path, struct error *err);
 int vm_guest_store(struct vm *vm, struct error *err);
@@ -365,6 +367,7 @@ struct worker_client *vm_worker(struct vm *vm);
 void vm_worker_policy(struct vm *vm, bool cut_existing, struct completion *wait);
 void vm_worker_hosts(struct vm *vm, struct completion *wait);
 void vm_worker_dns(struct vm *vm, struct completion *wait);
+void vm_worker_limits(struct vm *vm, struct completion *wait);
 void vm_worker_configure(struct vm *vm, struct worker_client *client);
 void vm_adopt(struct vm *vm, struct worker_client *client);
 extern const struct supervised_ops vm_worker_ops;

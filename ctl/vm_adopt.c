@@ -107,6 +107,7 @@ static void finish(struct vm *vm)
 	vm_worker_hosts(vm, NULL);
 	vm_worker_dns(vm, NULL);
 	vm_worker_proxy(vm, NULL);
+	vm_worker_limits(vm, NULL);
 	if (vm->listener < 0 && vm->bound < 0 && vm->nic < 0) {
 		if (vm_link_open(vm, &err) < 0)
 			log_error(vm->config.name, "link.failed", "reason=\"%s\"", err.text);

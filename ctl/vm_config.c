@@ -16,7 +16,7 @@
 #define V4_BITS(bits) ((bits)-96)
 
 const char *const vm_config_fields[] = {
-	"name", "link", "net", "dns", "proxy", "host_access", "ttl", "vsock", NULL};
+	"name", "link", "net", "dns", "proxy", "host_access", "ttl", "vsock", "limits", NULL};
 
 static const char *const link_names[] = {"none", "stream", "dgram", "attach"};
 
@@ -279,8 +279,8 @@ static int read_unlisted(struct json_object *dns, struct vm_config *config, stru
 		return -1;
 	config->answer_unlisted = strcmp(text, "answer") == 0;
 	if (!config->answer_unlisted && strcmp(text, "nxdomain") != 0)
-		return error_set(err, 400, "dns.unlisted", "\"%.32s\" is not nxdomain or answer",
-			text);
+		return error_set(
+			err, 400, "dns.unlisted", "\"%.32s\" is not nxdomain or answer", text);
 	return 0;
 }
 
@@ -315,6 +315,7 @@ int vm_config_read(struct json_object *doc, const char *runtime_dir, enum vm_lin
 		proxy_config_read(doc, &config->proxy, err) < 0)
 		return -1;
 	if (vsock_config_read(doc, config->name, runtime_dir, &config->vsock, err) < 0 ||
+		limits_config_read(doc, &config->limits, err) < 0 ||
 		json_get_bool(doc, "", "host_access", &config->host_access, err) < 0 ||
 		json_get_int(doc, "", "ttl", 0, TTL_MAX, &ttl, err) < 0)
 		return -1;
@@ -372,6 +373,7 @@ struct json_object *vm_config_json(const struct vm_config *config)
 	json_put_int(doc, "ttl", config->ttl_s);
 	if (config->vsock.kind != VM_VSOCK_NONE)
 		json_object_object_add(doc, "vsock", vsock_config_json(&config->vsock));
+	json_object_object_add(doc, "limits", limits_config_json(&config->limits));
 	return doc;
 }
 

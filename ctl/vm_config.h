@@ -11,6 +11,7 @@
 
 #include "common/addr.h"
 #include "common/error.h"
+#include "ctl/limits_config.h"
 #include "ctl/proxy_config.h"
 #include "ctl/vsock_config.h"
 
@@ -46,6 +47,7 @@ struct vm_config {
 	bool host_access;
 	uint32_t ttl_s; /* 0: never deleted by itself */
 	struct vsock_config vsock;
+	struct vm_limits limits;
 };
 
 bool vm_name_valid(const char *name);

@@ -244,18 +244,23 @@ void vm_worker_proxy(struct vm *vm, struct completion *wait)
 
 /* ---- what is to be seen ---- */
 
-bool vm_fake_ip(const struct vm *vm)
+bool vms_fake_ip(const struct vms *vms, const struct proxy_config *proxy)
 {
-	if (vm->config.proxy.fake_ip != PROXY_FAKE_AUTO)
-		return vm->config.proxy.fake_ip == PROXY_FAKE_ON;
-	for (size_t i = 0; i < vm->vms->n_own; i++) {
-		const struct addr *own = &vm->vms->own[i].addr;
+	if (proxy->fake_ip != PROXY_FAKE_AUTO)
+		return proxy->fake_ip == PROXY_FAKE_ON;
+	for (size_t i = 0; i < vms->n_own; i++) {
+		const struct addr *own = &vms->own[i].addr;
 
 		if (addr_is_v4(own) && addr_v4(own) >> (32 - FAKE_IP_BITS) ==
 				FAKE_IP >> (32 - FAKE_IP_BITS))
 			return true;
 	}
 	return false;
+}
+
+bool vm_fake_ip(const struct vm *vm)
+{
+	return vms_fake_ip(vm->vms, &vm->config.proxy);
 }
 
 static void show_host(const struct vm *vm, struct json_object *doc)

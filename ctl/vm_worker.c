@@ -137,6 +137,15 @@ void vm_worker_dns(struct vm *vm, struct completion *wait)
 		worker_client_dns_set(client, &dns, completion_done, completion_more(wait));
 }
 
+void vm_worker_limits(struct vm *vm, struct completion *wait)
+{
+	struct worker_client *client = vm_worker(vm);
+
+	if (client)
+		worker_client_limits_set(
+			client, &vm->config.limits, completion_done, completion_more(wait));
+}
+
 /* Looks for a VM that may have gone while its worker answered. */
 struct about {
 	struct vms *vms;
@@ -236,6 +245,7 @@ void vm_worker_configure(struct vm *vm, struct worker_client *client)
 	free(names);
 	vm->configured = true;
 	vm->flows_dead = false;
+	vm_worker_limits(vm, NULL);
 	vm_link_push(vm, NULL);
 	vm_vsock_push(vm, NULL);
 	vm_vhost_push(vm);

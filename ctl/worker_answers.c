@@ -139,8 +139,7 @@ static bool on_proxy_trouble(struct worker_client *client, const Netdp__ProxyTro
 	if (msg->server >= WORKER_PROXIES_MAX)
 		return false;
 	if (client->events->proxy_trouble)
-		client->events->proxy_trouble(
-			client->events_arg, msg->server, reason, msg->count);
+		client->events->proxy_trouble(client->events_arg, msg->server, reason, msg->count);
 	return true;
 }
 
@@ -405,6 +404,26 @@ struct stats_call {
 	void *arg;
 };
 
+/* Another release may have other bounds: what cannot be compared is left out. */
+static bool read_histograms(const Netdp__Stats *msg, struct worker_stats *out)
+{
+	if (msg->n_histograms > WORKER_HISTOGRAMS_MAX)
+		return false;
+	for (size_t i = 0; i < msg->n_histograms; i++) {
+		const Netdp__Stats__Histogram *from = msg->histograms[i];
+		struct worker_histogram *to = &out->histograms[out->n_histograms];
+
+		if (!wire_get_text(from->name, to->name, sizeof(to->name)))
+			return false;
+		if (from->n_buckets != HISTOGRAM_BUCKETS)
+			continue;
+		memcpy(to->counts.bucket, from->buckets, sizeof(to->counts.bucket));
+		to->counts.sum_us = from->sum_us;
+		out->n_histograms++;
+	}
+	return true;
+}
+
 static bool read_stats(
 	const Netdp__Stats *msg, struct worker_counter *list, struct worker_stats *out)
 {
@@ -424,7 +443,7 @@ static bool read_stats(
 		.busy_pending = msg->busy_pending,
 		.busy_live = msg->busy_live,
 		.busy_queued = msg->busy_queued};
-	return true;
+	return read_histograms(msg, out);
 }
 
 static void on_stats(

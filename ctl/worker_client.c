@@ -347,6 +347,7 @@ void worker_client_configure(struct worker_client *client, const struct worker_c
 	struct dns_msg dns;
 	struct hosts_msg hosts;
 	struct names_msg names;
+	static const struct worker_proxies straight;
 	struct worker_client_proxy proxy;
 
 	put_config(config, &msg);
@@ -354,7 +355,7 @@ void worker_client_configure(struct worker_client *client, const struct worker_c
 	put_dns(&config->dns, &dns);
 	put_hosts(&config->hosts, &hosts);
 	put_names(config->names, config->n_names, &names);
-	worker_client_proxy_put(config->proxies, &proxy);
+	worker_client_proxy_put(config->proxies ? config->proxies : &straight, &proxy);
 	if (config->lease) {
 		put_lease(config->lease, &lease);
 		msg.lease = &lease;
@@ -474,6 +475,21 @@ void worker_client_dns_set(
 	env.dns_set = &msg.msg;
 	call_plain(client, &env, NULL, 0, done, arg);
 	dns_done(&msg);
+}
+
+void worker_client_limits_set(struct worker_client *client, const struct vm_limits *limits,
+	worker_done_fn *done, void *arg)
+{
+	Netdp__Envelope env = NETDP__ENVELOPE__INIT;
+	Netdp__LimitsSet msg = NETDP__LIMITS_SET__INIT;
+
+	msg.rate_in = limits->rate_in;
+	msg.rate_out = limits->rate_out;
+	msg.max_flows = limits->max_flows;
+	msg.new_flows = limits->new_flows;
+	env.body_case = NETDP__ENVELOPE__BODY_LIMITS_SET;
+	env.limits_set = &msg;
+	call_plain(client, &env, NULL, 0, done, arg);
 }
 
 void worker_client_reset(struct worker_client *client, const struct worker_life *life,

@@ -26,9 +26,11 @@
 #define CTL_WORKER_CLIENT_H
 
 #include "common/addr.h"
+#include "ctl/limits_config.h"
 #include "ctl/proxy_config.h"
 #include "ctl/proxy_names.h"
 #include "ctl/tsi.h"
+#include "dataplane/histogram.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -38,6 +40,7 @@
 #define WORKER_CLIENT_BUSY_MS 1000
 #define WORKER_FORWARDS_MAX 512 /* more than a worker takes; what an answer may list */
 #define WORKER_NAME_MAX 253
+#define WORKER_HISTOGRAMS_MAX 16
 #define WORKER_DIALS_MAX 64
 #define WORKER_STREAM_DEADLINE_MS 15000 /* the guest's own are shorter */
 #define WORKER_PREFIX_MAX (64u << 10)
@@ -89,7 +92,12 @@ struct worker_proxy_server {
 	const char *user, *password;
 };
 
-enum worker_proxy_of { WORKER_PROXY_HTTP, WORKER_PROXY_HTTPS, WORKER_PROXY_OTHER, WORKER_PROXY_KINDS };
+enum worker_proxy_of {
+	WORKER_PROXY_HTTP,
+	WORKER_PROXY_HTTPS,
+	WORKER_PROXY_OTHER,
+	WORKER_PROXY_KINDS
+};
 
 struct worker_proxies {
 	const struct worker_proxy_server *servers;
@@ -129,7 +137,7 @@ struct worker_config {
 	struct worker_dns dns;
 	struct worker_policy policy;
 	struct worker_hosts hosts;
-	const struct worker_proxies *proxies;
+	const struct worker_proxies *proxies; /* NULL: everything goes straight there */
 	const struct worker_lease *lease; /* a predecessor's, or NULL */
 	const struct worker_name *names;  /* a predecessor's name log */
 	size_t n_names;
@@ -270,9 +278,16 @@ struct worker_counter {
 	uint64_t value;
 };
 
+struct worker_histogram {
+	char name[32];
+	struct histogram counts;
+};
+
 struct worker_stats {
 	const struct worker_counter *counters; /* valid during the callback */
 	size_t n_counters;
+	struct worker_histogram histograms[WORKER_HISTOGRAMS_MAX];
+	size_t n_histograms;
 	uint32_t tcp_flows;
 	uint32_t udp_flows;
 	uint32_t icmp_flows;
@@ -410,6 +425,8 @@ void worker_client_proxy_set(struct worker_client *client, const struct worker_p
 void worker_client_hosts_set(struct worker_client *client, const struct worker_hosts *hosts,
 	worker_done_fn *done, void *arg);
 void worker_client_dns_set(struct worker_client *client, const struct worker_dns *dns,
+	worker_done_fn *done, void *arg);
+void worker_client_limits_set(struct worker_client *client, const struct vm_limits *limits,
 	worker_done_fn *done, void *arg);
 /* Ends the guest's life so far. The answer is a barrier: what the worker tells before it may be of the
  * old life, what it tells after is not. */

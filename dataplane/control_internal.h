@@ -87,6 +87,9 @@ void control_proxy_set(const struct request *r);
 bool control_proxy_apply(const struct request *r, const Netdp__ProxySet *msg);
 void control_proxy_trouble(void *arg, uint8_t server, enum proxy_trouble trouble, uint32_t count);
 
+/* control_limits.c */
+void control_limits_set(const struct request *r);
+
 /* control_reset.c */
 void control_reset(const struct request *r);
 

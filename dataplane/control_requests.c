@@ -402,6 +402,7 @@ static void on_stats_get(const struct request *r)
 	Netdp__Envelope env = NETDP__ENVELOPE__INIT;
 	Netdp__Stats stats = NETDP__STATS__INIT;
 	Netdp__Stats__Counter list[COUNTER_COUNT], *pointers[COUNTER_COUNT];
+	Netdp__Stats__Histogram histograms[HISTOGRAM_COUNT], *histogram_pointers[HISTOGRAM_COUNT];
 	struct busy busy;
 
 	for (size_t i = 0; i < COUNTER_COUNT; i++) {
@@ -421,6 +422,16 @@ static void on_stats_get(const struct request *r)
 	stats.busy_queued = busy.queued;
 	stats.tsi_listeners = (uint32_t)tsi_listener_count(worker_tsi(r->worker));
 	stats.tsi_proxies = (uint32_t)tsi_proxy_count(worker_tsi(r->worker));
+	for (size_t i = 0; i < HISTOGRAM_COUNT; i++) {
+		netdp__stats__histogram__init(&histograms[i]);
+		histograms[i].name = wire_put_text(histogram_names[i]);
+		histograms[i].n_buckets = HISTOGRAM_BUCKETS;
+		histograms[i].buckets = (uint64_t *)(uintptr_t)counters->histogram[i].bucket;
+		histograms[i].sum_us = counters->histogram[i].sum_us;
+		histogram_pointers[i] = &histograms[i];
+	}
+	stats.n_histograms = HISTOGRAM_COUNT;
+	stats.histograms = histogram_pointers;
 	env.body_case = NETDP__ENVELOPE__BODY_STATS;
 	env.stats = &stats;
 	rpc_reply(r->control->rpc, r->id, &env, NULL, 0);
@@ -572,6 +583,7 @@ static const struct handler {
 	{NETDP__ENVELOPE__BODY_PROXY_SET, control_proxy_set, false},
 	{NETDP__ENVELOPE__BODY_HOSTS_SET, on_hosts_set, false},
 	{NETDP__ENVELOPE__BODY_DNS_SET, on_dns_set, false},
+	{NETDP__ENVELOPE__BODY_LIMITS_SET, control_limits_set, false},
 	{NETDP__ENVELOPE__BODY_STATS_GET, on_stats_get, true},
 	{NETDP__ENVELOPE__BODY_FLOWS_GET, on_flows_get, false},
 	{NETDP__ENVELOPE__BODY_RESET, control_reset, false},

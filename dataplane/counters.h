@@ -6,6 +6,8 @@
 #ifndef DATAPLANE_COUNTERS_H
 #define DATAPLANE_COUNTERS_H
 
+#include "dataplane/histogram.h"
+
 #include <stdint.h>
 
 #define COUNTERS(X)                                                                                \
@@ -153,6 +155,13 @@
 	X(TSI_STRANGERS, "tsi.strangers")                                                          \
 	X(TSI_TOO_LONG, "tsi.too_long")                                                            \
 	X(TSI_DROPPED, "tsi.dropped")                                                              \
+	/* limits */                                                                               \
+	X(LIMIT_IN_WAITS, "limit.in.waits")                                                        \
+	X(LIMIT_OUT_WAITS, "limit.out.waits")                                                      \
+	X(DROP_LIMIT_IN, "drop.limit_in")                                                          \
+	X(DROP_LIMIT_OUT, "drop.limit_out")                                                        \
+	X(LIMIT_FLOWS, "limit.flows")                                                              \
+	X(LIMIT_NEW_FLOWS, "limit.new_flows")                                                      \
 	/* attached sockets */                                                                     \
 	X(ATTACH_ACCEPTED, "attach.accepted")                                                      \
 	X(ATTACH_REFUSED, "attach.refused")                                                        \
@@ -168,9 +177,11 @@ enum counter {
 
 struct counters {
 	uint64_t value[COUNTER_COUNT];
+	struct histogram histogram[HISTOGRAM_COUNT];
 };
 
 extern const char *const counter_names[COUNTER_COUNT];
+extern const char *const histogram_names[HISTOGRAM_COUNT];
 
 static inline void counter_add(struct counters *c, enum counter id, uint64_t n)
 {
@@ -180,6 +191,11 @@ static inline void counter_add(struct counters *c, enum counter id, uint64_t n)
 static inline void counter_inc(struct counters *c, enum counter id)
 {
 	c->value[id]++;
+}
+
+static inline void counter_time(struct counters *c, enum histogram_id id, uint64_t us)
+{
+	histogram_add(&c->histogram[id], us);
 }
 
 #endif

@@ -252,6 +252,16 @@ int worker_reset(struct worker *w, void (*done)(void *arg), void *arg)
 
 /* ---- life ---- */
 
+/* All that a guest may have too many of. What TSI has dialled and the guest not claimed is none of the
+ * mux's yet. */
+static size_t count_flows(void *arg)
+{
+	const struct worker *w = arg;
+
+	return tcp_flow_count(w->tcp) + udp_flow_count(w->udp) + icmp_flow_count(w->icmp) +
+		vsock_count(w->vsock) + tsi_pending(worker_tsi(w)) + tsi_proxy_count(worker_tsi(w));
+}
+
 static bool make_stack(struct worker *w)
 {
 	struct net *net = &w->config.net;
@@ -277,6 +287,7 @@ static bool make_stack(struct worker *w)
 		.egress = w->egress,
 		.dns = w->dns,
 		.icmp = w->icmp,
+		.limits = &w->limits,
 	};
 	w->tcp = tcp_new(&env);
 	w->arp = arp_new(&w->out, net, &w->counters);
@@ -294,6 +305,9 @@ static bool make_stack(struct worker *w)
 		.guest_seen = on_guest_seen,
 		.arg = w,
 	};
+	icmp_set_limits(w->icmp, &w->limits);
+	if (w->udp)
+		udp_set_limits(w->udp, &w->limits);
 	return w->udp && w->tcp && w->arp && w->dhcp && w->fragments;
 }
 
@@ -305,6 +319,7 @@ static bool make_vsock(struct worker *w)
 		.egress = w->egress,
 		.dns = w->dns,
 		.net = &w->config.net,
+		.limits = &w->limits,
 	};
 	struct vsock_events events = {
 		.arg = w,
@@ -340,6 +355,8 @@ struct worker *worker_new(const struct worker_events *events)
 	w->loop = loop_new();
 	w->link = w->loop ? link_new(w->loop, &w->counters, &link_events) : NULL;
 	w->out = (struct output){.link = w->link, .net = &w->config.net};
+	if (w->loop)
+		limits_init(&w->limits, w->loop, &w->counters, count_flows, w);
 	if (!w->link || !make_stack(w) || !make_vsock(w)) {
 		worker_free(w);
 		return NULL;
@@ -364,6 +381,7 @@ void worker_free(struct worker *w)
 	if (w->dns)
 		dns_free(w->dns);
 	egress_free(w->egress);
+	limits_clear(&w->limits);
 	link_free(w->link);
 	flow_memory_free(w->memory);
 	loop_free(w->loop);
@@ -533,6 +551,14 @@ void worker_proxies_set(struct worker *w, struct proxies *proxies)
 		return;
 	udp_reroute(w->udp);
 	tsi_reroute(worker_tsi(w));
+}
+
+int worker_limits_set(struct worker *w, const struct limits_config *limits, struct error *err)
+{
+	if (limits_set(&w->limits, limits) < 0)
+		return error_set(err, 400, "limits", "vm %s: a rate is %u to %llu bit/s",
+			w->config.vm, LIMITS_RATE_MIN, (unsigned long long)LIMITS_RATE_MAX);
+	return 0;
 }
 
 int worker_hosts_set(struct worker *w, const struct worker_host *hosts, size_t count,

@@ -12,6 +12,7 @@
 #include "dataplane/counters.h"
 #include "dataplane/egress/policy.h"
 #include "dataplane/egress/proxy_log.h"
+#include "dataplane/limits.h"
 #include "dataplane/link/link.h"
 #include "dataplane/loop.h"
 #include "dataplane/stack/flow.h"
@@ -137,6 +138,8 @@ int worker_policy_set(struct worker *worker, const void *table, size_t len, uint
 void worker_proxies_set(struct worker *worker, struct proxies *proxies);
 /* For what dial.h has for netctld. */
 struct egress *worker_egress(const struct worker *worker);
+/* From now on, for what goes on too; flows that are too many are not ended. */
+int worker_limits_set(struct worker *worker, const struct limits_config *limits, struct error *err);
 int worker_hosts_set(struct worker *worker, const struct worker_host *hosts, size_t count,
 	bool host_access, struct error *err);
 int worker_dns_set(struct worker *worker, const struct worker_dns *dns, struct error *err);

@@ -5,6 +5,7 @@
 
 #include "dataplane/egress/dial.h"
 #include "dataplane/egress/names.h"
+#include "dataplane/limits.h"
 #include "dataplane/stack/arp.h"
 #include "dataplane/stack/classify.h"
 #include "dataplane/stack/dhcp.h"
@@ -24,6 +25,7 @@ struct worker {
 	bool configured;
 	struct loop *loop;
 	struct counters counters;
+	struct limits limits;
 	struct link *link;
 	struct output out;
 	struct flow_memory *memory;

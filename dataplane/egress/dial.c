@@ -17,6 +17,7 @@
 #include "dataplane/egress/dial.h"
 
 #include "common/be.h"
+#include "common/clock.h"
 #include "common/os.h"
 #include "common/siphash.h"
 #include "common/tcp_socket.h"
@@ -43,8 +44,9 @@ struct egress_request {
 	struct timer deadline;
 	egress_done_fn done;
 	void *arg;
-	int fd;       /* -1: not its own */
-	bool counted; /* as half-open */
+	int fd;            /* -1: not its own */
+	bool counted;      /* as half-open */
+	uint64_t begun_us; /* clock_us(); 0: nobody asks how long it takes */
 	/* by a proxy */
 	struct tunnel *tunnel;
 	struct egress_request *direct; /* instead of it */
@@ -306,6 +308,11 @@ void egress_cancel(struct egress_request *r)
 		close(fd);
 }
 
+static void connected(struct egress *e, uint64_t begun_us)
+{
+	counter_time(e->counters, HISTOGRAM_CONNECT, clock_us() - begun_us);
+}
+
 static void finish(struct egress_request *r, int error)
 {
 	egress_done_fn done = r->done;
@@ -314,6 +321,8 @@ static void finish(struct egress_request *r, int error)
 
 	if (error)
 		counter_inc(r->egress->counters, COUNTER_EGRESS_FAILED);
+	else if (r->begun_us)
+		connected(r->egress, r->begun_us);
 	request_free(r);
 	if (error && fd >= 0)
 		close(fd);
@@ -542,8 +551,8 @@ static void on_tunnel(void *arg, const struct tunnel_end *end)
 }
 
 static int dial_by_proxy(struct egress *e, const struct proxy_choice *choice,
-	const struct endpoint *dst, const struct endpoint *straight, egress_done_fn done,
-	void *arg, struct egress_request **request)
+	const struct endpoint *dst, const struct endpoint *straight, egress_done_fn done, void *arg,
+	struct egress_request **request)
 {
 	struct egress_request *r;
 
@@ -579,8 +588,7 @@ static struct proxy_choice choose(const struct egress *e, uint8_t proto, const s
 		return (struct proxy_choice){.server = NULL};
 	if (!name)
 		name = names_best(&e->policy.names, &dst->addr);
-	return proxies_choose(
-		e->proxies, proto, dst, name, verdict->by_name || verdict->by < 0);
+	return proxies_choose(e->proxies, proto, dst, name, verdict->by_name || verdict->by < 0);
 }
 
 /* 0 where it may go straight there after all. */
@@ -591,6 +599,24 @@ static int unfit(struct egress *e, const struct proxy_choice *choice)
 		return -EHOSTUNREACH;
 	counter_inc(e->counters, COUNTER_PROXY_FALLBACKS);
 	return 0;
+}
+
+/* A guest's connect is timed, whichever way it goes. */
+static int dial_timed(struct egress *e, enum egress_who who, const struct proxy_choice *choice,
+	const struct endpoint *dst, const struct endpoint *via, egress_done_fn done, void *arg,
+	struct egress_request **request)
+{
+	uint64_t begun_us = clock_us();
+	int rc = choice->server ? dial_by_proxy(e, choice, dst, via, done, arg, request)
+				: dial_tcp(e, who, via, true, done, arg, request);
+
+	if (who == EGRESS_OPERATOR)
+		return rc;
+	if (rc >= 0)
+		connected(e, begun_us);
+	else if (rc == -EINPROGRESS)
+		(*request)->begun_us = begun_us;
+	return rc;
 }
 
 /* A permitted flow's way. */
@@ -611,10 +637,8 @@ static int dial(struct egress *e, enum egress_who who, uint8_t proto, const stru
 			return rc;
 		choice.server = NULL;
 	}
-	if (proto == IP_PROTO_TCP && choice.server)
-		return dial_by_proxy(e, &choice, dst, &route.via, done, arg, request);
 	if (proto == IP_PROTO_TCP)
-		return dial_tcp(e, who, &route.via, true, done, arg, request);
+		return dial_timed(e, who, &choice, dst, &route.via, done, arg, request);
 	if (proto == IP_PROTO_UDP || proto == IP_PROTO_ICMP)
 		return dial_datagram(e, who, proto, &route.via);
 	return -EPROTONOSUPPORT;
@@ -667,8 +691,8 @@ void egress_on_proxy_trouble(struct egress *e, proxy_trouble_fn fn, void *arg)
 
 void egress_proxy_trouble(struct egress *e, uint8_t server, enum proxy_trouble trouble)
 {
-	counter_inc(e->counters,
-		trouble == PROXY_UNFIT ? COUNTER_PROXY_UNFIT : COUNTER_PROXY_FAILED);
+	counter_inc(
+		e->counters, trouble == PROXY_UNFIT ? COUNTER_PROXY_UNFIT : COUNTER_PROXY_FAILED);
 	proxy_log_note(&e->troubles, server, trouble);
 }
 

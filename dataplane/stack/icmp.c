@@ -12,6 +12,7 @@
 #include "dataplane/stack/icmp.h"
 
 #include "dataplane/egress/dial.h"
+#include "dataplane/limits.h"
 #include "dataplane/stack/fragment.h"
 #include "dataplane/stack/timer_wheel.h"
 #include "dataplane/stack/udp_batch.h"
@@ -37,6 +38,7 @@ struct icmp {
 	const struct net *net;
 	struct counters *counters;
 	struct egress *egress;
+	struct limits *limits;
 	struct flow_table *flows;
 	uint64_t tokens_at; /* ms; when tokens was right */
 	uint64_t tokens;
@@ -125,6 +127,11 @@ void icmp_free(struct icmp *icmp)
 	flow_table_free(icmp->flows);
 	free(icmp->buffer);
 	free(icmp);
+}
+
+void icmp_set_limits(struct icmp *icmp, struct limits *limits)
+{
+	icmp->limits = limits;
 }
 
 /* ---- errors to the guest ---- */
@@ -296,6 +303,8 @@ static void send_reply(struct icmp *icmp, const struct flow_key *key, uint16_t s
 		.type = ICMP_ECHO_REPLY, .id = be16(key->guest.port), .seq = be16(seq)};
 	uint8_t *l4;
 
+	if (!limits_datagram(icmp->limits, LIMITS_IN, len))
+		return;
 	head.csum = be16((uint16_t)~csum_fold(csum_add(csum_add(0, &head, ICMP_HLEN), data, len)));
 	counter_inc(icmp->counters, COUNTER_ICMP_ECHO_REPLIES);
 	if (ICMP_HLEN + len > output_l4_max(icmp->out)) {
@@ -406,6 +415,8 @@ static struct ping *ping_new(struct icmp *icmp, const struct flow_key *key, cons
 		counter_inc(icmp->counters, COUNTER_ICMP_BOUNDS);
 		return NULL;
 	}
+	if (limits_flow(icmp->limits) < 0)
+		return NULL;
 	fd = egress_dial(
 		icmp->egress, EGRESS_GUEST, IP_PROTO_ICMP, &key->remote, &pass, NULL, NULL, NULL);
 	if (fd < 0) {
@@ -479,6 +490,8 @@ static void echo_request(struct icmp *icmp, const struct packet *p)
 	};
 	struct ping *ping;
 
+	if (!limits_datagram(icmp->limits, LIMITS_OUT, p->l4_len - ICMP_HLEN))
+		return;
 	counter_inc(icmp->counters, COUNTER_ICMP_ECHO_REQUESTS);
 	if (addr_eq(&p->dst, &icmp->net->gateway)) {
 		send_reply(

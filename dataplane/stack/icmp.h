@@ -17,6 +17,7 @@
 
 struct egress;
 struct icmp;
+struct limits;
 
 #define ICMP_ECHO_REPLY 0
 #define ICMP_UNREACHABLE 3
@@ -34,7 +35,8 @@ struct icmp;
 
 struct icmp *icmp_new(struct loop *loop, struct output *out, const struct net *net,
 	struct counters *counters, struct egress *egress);
-void icmp_free(struct icmp *icmp); /* before its loop */
+void icmp_free(struct icmp *icmp);                              /* before its loop */
+void icmp_set_limits(struct icmp *icmp, struct limits *limits); /* until then there are none */
 
 /* An ICMP packet of the guest's, whole, its checksum right. */
 void icmp_input(struct icmp *icmp, const struct packet *packet);

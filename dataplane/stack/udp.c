@@ -63,6 +63,11 @@ void udp_free(struct udp *udp)
 	free(udp);
 }
 
+void udp_set_limits(struct udp *udp, struct limits *limits)
+{
+	udp->limits = limits;
+}
+
 /* ---- to the guest ---- */
 
 void udp_deliver(struct udp *udp, const struct endpoint *src, const struct endpoint *guest,
@@ -73,7 +78,7 @@ void udp_deliver(struct udp *udp, const struct endpoint *src, const struct endpo
 	uint64_t sum;
 	uint8_t *l4;
 
-	if (len > UDP_PAYLOAD_MAX)
+	if (len > UDP_PAYLOAD_MAX || !limits_datagram(udp->limits, LIMITS_IN, len))
 		return;
 	head.len = be16((uint16_t)(UDP_HLEN + len));
 	counter_inc(udp->counters, COUNTER_UDP_RX_DATAGRAMS);
@@ -290,8 +295,11 @@ static struct udp_out *out_admit(struct udp *udp, struct udp_out *out, const str
 	const struct flow_key *key, struct endpoint *host)
 {
 	struct egress_pass pass = {.era = 0};
-	int err = egress_udp_permit(udp->egress, EGRESS_GUEST, &key->remote, host, &pass);
+	int err;
 
+	if ((out ? limits_contact(udp->limits) : limits_flow(udp->limits)) < 0)
+		return NULL;
+	err = egress_udp_permit(udp->egress, EGRESS_GUEST, &key->remote, host, &pass);
 	if (err < 0) {
 		refuse(udp, p, -err);
 		return NULL;
@@ -322,8 +330,8 @@ static void out_send(struct udp *udp, const struct packet *p, const struct flow_
 	if (!peer)
 		return;
 	way = udp_relay_way(&out->relay, peer);
-	if (way < 0) {
-		refuse(udp, p, -way);
+	if (way < 0) { /* "host unreachable" is nothing that UDP's users are told */
+		refuse(udp, p, EACCES);
 		return;
 	}
 	out->flow.used = loop_now(udp->loop);
@@ -356,6 +364,8 @@ void udp_input(struct udp *udp, const struct packet *p)
 		return;
 	}
 	len -= UDP_HLEN;
+	if (!limits_datagram(udp->limits, LIMITS_OUT, len))
+		return;
 	key.guest.port = be16_get(head->src);
 	key.remote.port = be16_get(head->dst);
 	if (flow_table_count(udp->clients))

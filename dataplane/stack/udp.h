@@ -25,11 +25,13 @@
 
 struct dns;
 struct egress;
+struct limits;
 struct udp;
 
 struct udp *udp_new(struct loop *loop, struct output *out, const struct net *net,
 	struct counters *counters, struct egress *egress, struct dns *dns, struct icmp *icmp);
 void udp_free(struct udp *udp); /* before its loop; closes all sockets, forwards' too */
+void udp_set_limits(struct udp *udp, struct limits *limits); /* until then there are none */
 
 /* A UDP packet of the guest's, whole, its checksum right or absent. Not for DHCP. */
 void udp_input(struct udp *udp, const struct packet *packet);

@@ -9,6 +9,7 @@
 #define DATAPLANE_STACK_UDP_FLOW_H
 
 #include "dataplane/egress/udp_relay.h"
+#include "dataplane/limits.h"
 #include "dataplane/stack/timer_wheel.h"
 #include "dataplane/stack/udp.h"
 #include "dataplane/stack/udp_peers.h"
@@ -29,6 +30,7 @@ struct udp {
 	struct egress *egress;
 	struct dns *dns;
 	struct icmp *icmp;
+	struct limits *limits;
 	struct udp_io io;
 	struct flow_table *flows;
 	struct flow_table *clients; /* the forwards' flows, by forward and client */

@@ -135,6 +135,8 @@ static struct udp_client *client_new(struct udp_forward *f, const struct udp_bat
 		counter_inc(udp->counters, COUNTER_UDP_BOUNDS);
 		return NULL;
 	}
+	if (limits_flow(udp->limits) < 0)
+		return NULL;
 	client = calloc(1, sizeof(*client));
 	if (!client)
 		return NULL;

@@ -73,6 +73,8 @@ struct tcp_flow *flow_new(struct tcp *tcp, const struct flow_key *key, bool inbo
 	f->task.run = splice_send_task;
 	f->timer.fire = on_timer;
 	f->idle_timer.fire = on_idle;
+	f->pace[LIMITS_IN].go = splice_go_in;
+	f->pace[LIMITS_OUT].go = splice_go_out;
 	f->born = f->active = loop_now(tcp->loop);
 	f->isn = f->snd_una = choose_isn(tcp, key);
 	f->snd_nxt = f->isn + 1;
@@ -146,6 +148,8 @@ void flow_forget(struct tcp_flow *f)
 	timer_disarm(wheel, &f->timer);
 	timer_disarm(wheel, &f->idle_timer);
 	loop_cancel(tcp->loop, &f->task);
+	limits_leave(tcp->limits, LIMITS_IN, &f->pace[LIMITS_IN]);
+	limits_leave(tcp->limits, LIMITS_OUT, &f->pace[LIMITS_OUT]);
 	window_ack_done(f);
 	splice_free_spill(f);
 	reorder_free(f);

@@ -123,9 +123,11 @@ void handshake_syn(struct tcp *tcp, const struct segment *s)
 	const struct endpoint *dst = &s->key.remote;
 	bool dns = dns_answers_for(tcp->dns, dst);
 	struct tcp_flow *f;
-	int fd;
+	int fd = limits_flow(tcp->limits);
 
-	f = flow_new(tcp, &s->key, false);
+	if (fd == -EAGAIN)
+		return; /* the guest repeats it */
+	f = fd < 0 ? NULL : flow_new(tcp, &s->key, false);
 	if (!f) {
 		segment_send_rst(tcp, s);
 		return;
@@ -148,7 +150,7 @@ struct tcp_flow *handshake_to_guest(
 	struct tcp *tcp, uint16_t port, int fd, bool is_tcp, const struct endpoint *client)
 {
 	struct flow_key key = {.guest = {tcp->net->guest, port}, .remote = *client};
-	struct tcp_flow *f = flow_new(tcp, &key, true);
+	struct tcp_flow *f = limits_flow(tcp->limits) < 0 ? NULL : flow_new(tcp, &key, true);
 
 	if (!f) {
 		close(fd); /* a RST, by the linger option */

@@ -67,12 +67,40 @@ static bool end_of_guest(struct tcp_flow *f)
 	return true;
 }
 
+/* host_side_write() of what the VM's rate allows. */
+static ssize_t write_paced(struct tcp_flow *f, const uint8_t *data, uint32_t len)
+{
+	struct limits *limits = f->tcp->limits;
+	struct limits_waiter *pace = &f->pace[LIMITS_OUT];
+	uint32_t done = 0;
+
+	while (done < len) {
+		size_t part = limits_ask(limits, LIMITS_OUT, pace, len - done);
+		ssize_t n = part ? host_side_write(&f->host, data + done, part) : -EAGAIN;
+
+		limits_took(limits, LIMITS_OUT, pace, n > 0 ? (size_t)n : 0);
+		if (n < 0)
+			return done ? (ssize_t)done : n;
+		done += (uint32_t)n;
+		if ((size_t)n < part)
+			break;
+	}
+	return (ssize_t)done;
+}
+
+static ssize_t write_host(struct tcp_flow *f, const uint8_t *data, uint32_t len)
+{
+	if (limits_paced(f->tcp->limits, LIMITS_OUT))
+		return write_paced(f, data, len);
+	return host_side_write(&f->host, data, len);
+}
+
 ssize_t splice_write(struct tcp_flow *f, const uint8_t *data, uint32_t len)
 {
 	ssize_t n = 0;
 
 	if (!f->spill_len) {
-		n = host_side_write(&f->host, data, len);
+		n = write_host(f, data, len);
 		if (n < 0 && n != -EAGAIN && n != -EINTR) {
 			flow_reset(f);
 			return -1;
@@ -120,7 +148,7 @@ static bool accept_data(struct tcp_flow *f, const uint8_t *data, uint32_t len)
 void splice_writable(struct tcp_flow *f)
 {
 	while (f->spill_len) {
-		ssize_t n = host_side_write(&f->host, f->spill + f->spill_at, f->spill_len);
+		ssize_t n = write_host(f, f->spill + f->spill_at, f->spill_len);
 
 		if (n == -EAGAIN || n == -EINTR) {
 			splice_wake(f);
@@ -143,7 +171,28 @@ void splice_writable(struct tcp_flow *f)
 	splice_finish(f);
 }
 
+void splice_go_out(struct limits_waiter *waiter)
+{
+	struct tcp_flow *f =
+		(struct tcp_flow *)((char *)waiter - offsetof(struct tcp_flow, pace[LIMITS_OUT]));
+
+	if (f->spill_len)
+		splice_writable(f);
+	else
+		limits_leave(f->tcp->limits, LIMITS_OUT, waiter);
+}
+
 /* ---- host to guest ---- */
+
+void splice_go_in(struct limits_waiter *waiter)
+{
+	struct tcp_flow *f =
+		(struct tcp_flow *)((char *)waiter - offsetof(struct tcp_flow, pace[LIMITS_IN]));
+
+	splice_wake(f);
+	if (!f->task.next)
+		limits_leave(f->tcp->limits, LIMITS_IN, waiter);
+}
 
 void splice_wake(struct tcp_flow *f)
 {
@@ -233,9 +282,18 @@ static bool may_have_end(const struct tcp_flow *f)
 	return f->host_closing || !(f->tcp->ready_events & EV_CLOSED);
 }
 
+/* How much of a segment the VM's rate allows, 0: it waits. Whole segments, where it is several. */
+static size_t paced_length(struct tcp_flow *f, size_t len)
+{
+	size_t allowed = limits_ask(f->tcp->limits, LIMITS_IN, &f->pace[LIMITS_IN], len);
+
+	return allowed < len && allowed > f->mss ? allowed - allowed % f->mss : allowed;
+}
+
 void splice_send_task(struct task *task)
 {
 	struct tcp_flow *f = (struct tcp_flow *)((char *)task - offsetof(struct tcp_flow, task));
+	struct limits *limits = limits_paced(f->tcp->limits, LIMITS_IN) ? f->tcp->limits : NULL;
 	size_t budget = TCP_SLICE;
 
 	while (f->readable && !f->fin_sent && budget) {
@@ -254,7 +312,11 @@ void splice_send_task(struct task *task)
 			wait_for_room(f);
 			break;
 		}
+		if (limits && !(len = paced_length(f, len)))
+			break;
 		n = segment_send_data(f, len, false);
+		if (limits)
+			limits_took(limits, LIMITS_IN, &f->pace[LIMITS_IN], n > 0 ? (size_t)n : 0);
 		if (n > 0) {
 			sent_data(f, (size_t)n);
 			budget -= (size_t)n < budget ? (size_t)n : budget;
@@ -285,6 +347,8 @@ void splice_send_task(struct task *task)
 			return;
 		}
 	}
+	if (limits)
+		limits_took(limits, LIMITS_IN, &f->pace[LIMITS_IN], 0); /* no use for it now */
 	window_arm(f);
 	if (!budget)
 		splice_wake(f);

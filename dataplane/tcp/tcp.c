@@ -38,6 +38,7 @@ struct tcp *tcp_new(const struct tcp_env *env)
 	tcp->egress = env->egress;
 	tcp->dns = env->dns;
 	tcp->icmp = env->icmp;
+	tcp->limits = env->limits;
 	tcp->ack_timer.fire = ack_timer;
 	accept_group_init(&tcp->inbound, tcp->loop, tcp->counters, COUNTER_TCP_NO_FDS);
 	tcp->hook.run = hook;

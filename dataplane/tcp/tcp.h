@@ -19,6 +19,7 @@ struct dns;
 struct egress;
 struct flow_memory;
 struct icmp;
+struct limits;
 struct tcp;
 
 #define TCP_FLOWS_MAX 65536u
@@ -31,6 +32,7 @@ struct tcp_env {
 	struct egress *egress;
 	struct dns *dns;
 	struct icmp *icmp;
+	struct limits *limits; /* NULL: none */
 };
 
 struct tcp *tcp_new(const struct tcp_env *env); /* NULL without memory */

@@ -16,6 +16,9 @@
  * retransmission peeks them again. So no payload is buffered here, and the peer feels the guest's
  * window as its own.
  *
+ * A rate of the VM's (limits.h) is a slow far end to both: bytes of the guest's are spilled as if the
+ * socket took no more, bytes of the host's are not peeked yet.
+ *
  * Sequence numbers of ours, towards the guest (RFC 9293 section 3.3.1):
  *
  *	   snd_una                    snd_nxt           snd_una + snd_wnd
@@ -55,6 +58,7 @@
 #include "dataplane/acceptor.h"
 #include "dataplane/egress/dial.h"
 #include "dataplane/egress/verify.h"
+#include "dataplane/limits.h"
 #include "dataplane/stack/dns.h"
 #include "dataplane/stack/flow_memory.h"
 #include "dataplane/stack/frame.h"
@@ -90,20 +94,21 @@ enum tcp_ack { TCP_ACK_NONE, TCP_ACK_LATER, TCP_ACK_SOON };
 struct tcp_flow {
 	struct flow_entry entry; /* first: flow_table gives it back */
 	struct tcp *tcp;
-	struct host_side host;                 /* fd -1 while dialling */
-	struct egress_request *request;        /* the dial, while dialling */
-	struct egress_pass pass;               /* zeros for inbound flows and our own DNS */
-	struct verify *verify;                 /* while the guest's names are looked at, else NULL */
-	struct tcp_open *open;                 /* who waits for the guest's answer, or NULL */
-	struct event ready;                    /* edge-triggered, both ways */
-	struct task task;                      /* sends what the host has */
-	struct timer timer;                    /* handshake, retransmission, window probes */
-	struct timer idle_timer;               /* idle, half-closed, keepalive */
+	struct host_side host;          /* fd -1 while dialling */
+	struct egress_request *request; /* the dial, while dialling */
+	struct egress_pass pass;        /* zeros for inbound flows and our own DNS */
+	struct verify *verify;          /* while the guest's names are looked at, else NULL */
+	struct tcp_open *open;          /* who waits for the guest's answer, or NULL */
+	struct event ready;             /* edge-triggered, both ways */
+	struct task task;               /* sends what the host has */
+	struct timer timer;             /* handshake, retransmission, window probes */
+	struct timer idle_timer;        /* idle, half-closed, keepalive */
 	struct tcp_flow *ack_next, **ack_prev; /* in one of tcp's two lists of ACKs owed */
 	uint8_t *spill; /* spill_len bytes acknowledged, not yet written, from spill_at on */
 	uint32_t spill_len, spill_at, spill_size;
 	struct reorder *reorder; /* segments beyond a gap; NULL where there is none */
-	uint64_t born, active;   /* ms */
+	struct limits_waiter pace[LIMITS_WAYS]; /* for the VM's rates */
+	uint64_t born, active;                  /* ms */
 	uint64_t acked_at; /* ms: the guest last acknowledged something new, or nothing is due */
 	uint64_t tx_bytes, rx_bytes; /* from the guest, to the guest */
 	uint32_t isn, snd_una, snd_nxt, snd_wnd;
@@ -145,6 +150,7 @@ struct tcp {
 	struct egress *egress;
 	struct dns *dns;
 	struct icmp *icmp;
+	struct limits *limits;
 	struct flow_memory *memory;
 
 	struct flow_table *flows;
@@ -248,6 +254,9 @@ void splice_input(struct tcp_flow *f, const struct segment *s);
 void splice_wake(struct tcp_flow *f); /* something may be sent: queue the flow's task */
 void splice_send_task(struct task *task);
 void splice_writable(struct tcp_flow *f);
+/* limits_waiter.go */
+void splice_go_in(struct limits_waiter *waiter);
+void splice_go_out(struct limits_waiter *waiter);
 void splice_free_spill(struct tcp_flow *f);
 bool splice_host_failed(struct tcp_flow *f); /* takes the error that the socket holds */
 void splice_finish(struct tcp_flow *f);      /* closes in order once both directions have ended */

@@ -34,7 +34,12 @@ uint16_t window_field(struct tcp_flow *f)
 	if (!f->spill_len) {
 		if (f->room_asked < TCP_FIRST_ROOM || f->room < f->room_asked - f->room_asked / 4)
 			ask_room(f);
-		window = f->room > TCP_FIRST_ROOM ? f->room : TCP_FIRST_ROOM;
+		window = f->room;
+		if (limits_paced(f->tcp->limits, LIMITS_OUT) &&
+			window > limits_window(f->tcp->limits))
+			window = limits_window(f->tcp->limits);
+		if (window < TCP_FIRST_ROOM)
+			window = TCP_FIRST_ROOM;
 		if (window > 65535u << scale)
 			window = 65535u << scale;
 		edge = f->rcv_nxt + window;

@@ -78,8 +78,17 @@ static void drop_verify(struct vsock_conn *conn)
 	conn->verify = NULL;
 }
 
+static void leave_line(struct vsock_conn *conn)
+{
+	struct limits *limits = vsock_mux_limits(conn->mux);
+
+	limits_leave(limits, LIMITS_IN, &conn->pace[LIMITS_IN]);
+	limits_leave(limits, LIMITS_OUT, &conn->pace[LIMITS_OUT]);
+}
+
 static void leave_host(struct vsock_conn *conn, bool orderly)
 {
+	leave_line(conn);
 	watch(conn, 0);
 	drop_verify(conn);
 	conn->readable = false;
@@ -111,6 +120,7 @@ void vsock_conn_free(struct vsock_conn *conn)
 	leave_host(conn, false);
 	tell_closed(conn);
 	disarm(conn);
+	leave_line(conn);
 	vsock_mux_remove(conn->mux, conn);
 	free(conn);
 }
@@ -244,13 +254,71 @@ static void host_went_deaf(struct vsock_conn *conn)
 	want_shut(conn, VSOCK_SHUT_RECEIVE);
 }
 
+/* len bytes of these pieces, from `skip` on, as far as they fit. Returns how many pieces these are,
+ * and how many bytes. */
+static unsigned cut(const struct iovec *bytes, unsigned pieces, size_t skip, size_t *len,
+	struct iovec out[VSOCK_IOV_MAX])
+{
+	size_t left = *len;
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < pieces && n < VSOCK_IOV_MAX && left; i++) {
+		size_t have = bytes[i].iov_len;
+
+		if (skip >= have) {
+			skip -= have;
+			continue;
+		}
+		have = have - skip < left ? have - skip : left;
+		out[n++] = (struct iovec){(uint8_t *)bytes[i].iov_base + skip, have};
+		skip = 0;
+		left -= have;
+	}
+	*len -= left;
+	return n;
+}
+
+static size_t length_of(const struct iovec *bytes, unsigned pieces)
+{
+	size_t len = 0;
+
+	for (unsigned i = 0; i < pieces; i++)
+		len += bytes[i].iov_len;
+	return len;
+}
+
+/* host_side_writev() of what the VM's rate allows. What that leaves waits for it, or for the host. */
+static ssize_t write_paced(struct vsock_conn *conn, const struct iovec *bytes, unsigned pieces)
+{
+	struct limits *limits = vsock_mux_limits(conn->mux);
+	struct limits_waiter *pace = &conn->pace[LIMITS_OUT];
+	size_t len = length_of(bytes, pieces), done = 0;
+
+	while (done < len) {
+		struct iovec part[VSOCK_IOV_MAX];
+		size_t allowed = limits_ask(limits, LIMITS_OUT, pace, len - done);
+		unsigned n_parts = cut(bytes, pieces, done, &allowed, part);
+		ssize_t n = allowed ? host_side_writev(&conn->host, part, n_parts) : -EAGAIN;
+
+		limits_took(limits, LIMITS_OUT, pace, n > 0 ? (size_t)n : 0);
+		if (n < 0)
+			return done ? (ssize_t)done : n;
+		done += (size_t)n;
+		if ((size_t)n < allowed)
+			break;
+	}
+	return (ssize_t)done;
+}
+
 /* Writes what the host takes of these bytes. How many, or -1: the connection is dead or freed. */
 static ssize_t write_host(struct vsock_conn *conn, const struct iovec *bytes, unsigned pieces)
 {
 	ssize_t n;
 
 	do {
-		n = host_side_writev(&conn->host, bytes, pieces);
+		n = limits_paced(vsock_mux_limits(conn->mux), LIMITS_OUT)
+			? write_paced(conn, bytes, pieces)
+			: host_side_writev(&conn->host, bytes, pieces);
 	} while (n == -EINTR);
 	if (n >= 0)
 		return n;
@@ -287,6 +355,17 @@ static void flush_spill(struct vsock_conn *conn)
 			taken(conn, (uint32_t)n);
 	}
 	check_ends(conn);
+}
+
+static void on_pace_out(struct limits_waiter *pace)
+{
+	struct vsock_conn *conn =
+		(struct vsock_conn *)((char *)pace - offsetof(struct vsock_conn, pace[LIMITS_OUT]));
+
+	if (conn->spill_len)
+		flush_spill(conn);
+	else
+		limits_leave(vsock_mux_limits(conn->mux), LIMITS_OUT, pace);
 }
 
 /* Writes the payload or spills it. False: the connection is dead or freed. */
@@ -481,12 +560,39 @@ static void host_ended(struct vsock_conn *conn)
 	check_ends(conn);
 }
 
+static void on_pace_in(struct limits_waiter *pace)
+{
+	struct vsock_conn *conn =
+		(struct vsock_conn *)((char *)pace - offsetof(struct vsock_conn, pace[LIMITS_IN]));
+
+	if (has_data(conn))
+		vsock_mux_want_turn(conn->mux, conn, false);
+	else
+		limits_leave(vsock_mux_limits(conn->mux), LIMITS_IN, pace);
+}
+
+/* Room for a payload: how many bytes the VM's rate allows, and in how many pieces the transport has
+ * room for these, 0: none. */
+static size_t reserve_paced(
+	struct vsock_conn *conn, size_t len, struct iovec iov[VSOCK_IOV_MAX], int *pieces)
+{
+	struct limits *limits = vsock_mux_limits(conn->mux);
+
+	len = limits_ask(limits, LIMITS_IN, &conn->pace[LIMITS_IN], len);
+	if (!len)
+		return 0;
+	*pieces = vsock_mux_reserve(conn->mux, len, iov);
+	if (!*pieces)
+		limits_took(limits, LIMITS_IN, &conn->pace[LIMITS_IN], 0);
+	return len;
+}
+
 static enum vsock_turn send_data(struct vsock_conn *conn)
 {
 	struct iovec iov[VSOCK_IOV_MAX];
 	uint32_t room = peer_room(conn);
 	struct vsock_packet packet;
-	int pieces;
+	int pieces = 0;
 	ssize_t n;
 
 	if (!room) {
@@ -496,10 +602,13 @@ static enum vsock_turn send_data(struct vsock_conn *conn)
 		}
 		return VSOCK_TURN_DONE;
 	}
-	pieces = vsock_mux_reserve(conn->mux, room < VSOCK_SLICE ? room : VSOCK_SLICE, iov);
+	if (!reserve_paced(conn, room < VSOCK_SLICE ? room : VSOCK_SLICE, iov, &pieces))
+		return VSOCK_TURN_DONE; /* on_pace_in() follows */
 	if (!pieces)
 		return VSOCK_TURN_BLOCKED;
 	n = conn->prefix ? read_prefix(conn, iov, pieces) : read_host(conn, iov, pieces);
+	limits_took(vsock_mux_limits(conn->mux), LIMITS_IN, &conn->pace[LIMITS_IN],
+		n > 0 ? (size_t)n : 0);
 	if (n == -EAGAIN || n == -EWOULDBLOCK) {
 		conn->readable = false;
 		n = watch(conn, conn->watched | EV_READ) ? 0 : -ENOMEM;
@@ -699,6 +808,8 @@ struct vsock_conn *vsock_conn_new(struct vsock_mux *mux, uint32_t guest_port, ui
 	conn->host_port = host_port;
 	conn->host.fd = -1;
 	conn->timer.fire = on_deadline;
+	conn->pace[LIMITS_IN].go = on_pace_in;
+	conn->pace[LIMITS_OUT].go = on_pace_out;
 	arm(conn, VSOCK_REQUEST_MS);
 	return conn;
 }

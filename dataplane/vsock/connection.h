@@ -22,6 +22,9 @@
  * A connection whose guest must name the server has a verifier (egress/verify.h) between payload and
  * host. What that holds back counts as waiting, as spilled bytes do.
  *
+ * A rate of the VM's (limits.h) works by the same: what may not go out yet is spilled, what may not
+ * come in yet stays in the socket.
+ *
  * The states:
  *
  *	guest's REQUEST ─► WAITING ── accept ─► OPEN ──┬─► DEAD (RST owed) ─► gone
@@ -40,6 +43,7 @@
 #define DATAPLANE_VSOCK_CONNECTION_H
 
 #include "dataplane/egress/verify.h"
+#include "dataplane/limits.h"
 #include "dataplane/stack/timer_wheel.h"
 #include "dataplane/tcp/host_side.h"
 #include "dataplane/vsock/packet.h"
@@ -97,11 +101,12 @@ struct vsock_conn {
 	struct vsock_conn *hash_next;
 	struct vsock_mux *mux;
 	struct vsock_conn_events events;
-	struct host_side host; /* fd -1: none, or none any more */
-	struct verify *verify; /* while the guest's names are looked at, else NULL */
-	struct event ready;    /* of the host's socket, edge-triggered */
-	struct timer timer;    /* the state's deadline */
-	uint8_t *prefix;       /* to be sent first; NULL when done */
+	struct host_side host;                  /* fd -1: none, or none any more */
+	struct verify *verify;                  /* while the guest's names are looked at, else NULL */
+	struct event ready;                     /* of the host's socket, edge-triggered */
+	struct timer timer;                     /* the state's deadline */
+	struct limits_waiter pace[LIMITS_WAYS]; /* for the VM's rates */
+	uint8_t *prefix;                        /* to be sent first; NULL when done */
 	size_t prefix_len, prefix_at;
 	uint8_t *spill; /* spill_len bytes that the host has not taken yet, from spill_at on */
 	uint32_t spill_len, spill_at, spill_size;

@@ -212,6 +212,10 @@ static int admit(struct tsi_dgram *dgram, const struct endpoint *dst, struct end
 		return 0;
 	if (addr_eq(&dst->addr, &tsi->parts.net->guest))
 		return -ECONNREFUSED;
+	err = dgram->peers.count ? limits_contact(tsi->parts.limits)
+				 : limits_flow(tsi->parts.limits);
+	if (err < 0)
+		return err;
 	err = egress_udp_permit(tsi->parts.egress, EGRESS_TSI, dst, host, &pass);
 	if (err < 0)
 		return tsi_refusal(tsi, dst, err);
@@ -364,6 +368,8 @@ void tsi_dgram_payload(struct tsi_sock *sock, bool addressed, const struct iovec
 	struct tsi_dgram *dgram = in_use(sock);
 	const struct endpoint *dst = sock->has_peer ? &sock->peer : NULL;
 
+	if (!limits_datagram(sock->tsi->parts.limits, LIMITS_OUT, len))
+		return;
 	if (dgram && addressed && dgram->addressed)
 		dst = &dgram->to;
 	if (!dgram || !dst)
@@ -495,6 +501,8 @@ static ssize_t receive(struct end *end, const struct iovec *iov, int pieces)
 	peer = sender_of(end, &src, (size_t)n, &head);
 	if (!peer)
 		return 0;
+	if (!limits_datagram(tsi->parts.limits, LIMITS_IN, (size_t)n))
+		return n;
 	egress_account(tsi->parts.egress, &peer->pass, 0, (uint64_t)n - head);
 	touch(dgram);
 	fill(tsi, dgram->sock->svm_port, iov, pieces, tsi->buf + head, (uint32_t)(n - (ssize_t)head));

@@ -4,7 +4,9 @@
 
 #include "common/os.h"
 #include "common/siphash.h"
+#include "dataplane/limits.h"
 #include "dataplane/vsock/notes.h"
+#include "dataplane/vsock/tsi.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -28,6 +30,7 @@ struct vsock_mux {
 	struct loop *loop;
 	struct counters *counters;
 	struct vsock_mux_events events;
+	struct limits *limits;
 	const struct vsock_transport_ops *ops; /* NULL: no guest */
 	void *transport;
 	uint64_t guest_cid;
@@ -386,8 +389,14 @@ static void bad_packet(struct vsock_mux *mux, const struct vsock_packet *packet)
 
 static void on_request(struct vsock_mux *mux, const struct vsock_packet *packet)
 {
-	struct vsock_conn *conn = add(mux, packet->src_port, packet->dst_port);
+	struct vsock_conn *conn = NULL;
 
+	/* The second half of a TSI connect was asked about with the first. */
+	if (packet->dst_port != TSI_STREAM_PORT && limits_flow(mux->limits) < 0) {
+		turn_away(mux, packet);
+		return;
+	}
+	conn = add(mux, packet->src_port, packet->dst_port);
 	if (!conn) {
 		counter_inc(mux->counters, COUNTER_VSOCK_BOUNDS);
 		turn_away(mux, packet);
@@ -480,7 +489,9 @@ int vsock_mux_connect(struct vsock_mux *mux, uint32_t guest_port, const struct v
 	struct vsock_conn *conn = NULL;
 	int err = -ENOTCONN;
 
-	if (mux->ops) {
+	if (mux->ops && limits_flow(mux->limits) < 0) {
+		err = -EMFILE;
+	} else if (mux->ops) {
 		conn = add(mux, guest_port, free_port(mux, guest_port));
 		err = mux->count < VSOCK_CONNS_MAX ? -ENOMEM : -EMFILE;
 	}
@@ -680,6 +691,16 @@ struct loop *vsock_mux_loop(struct vsock_mux *mux)
 struct counters *vsock_mux_counters(struct vsock_mux *mux)
 {
 	return mux->counters;
+}
+
+struct limits *vsock_mux_limits(const struct vsock_mux *mux)
+{
+	return mux->limits;
+}
+
+void vsock_mux_set_limits(struct vsock_mux *mux, struct limits *limits)
+{
+	mux->limits = limits;
 }
 
 uint64_t vsock_mux_guest_cid(const struct vsock_mux *mux)

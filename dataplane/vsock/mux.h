@@ -36,6 +36,7 @@
 #define VSOCK_HOST_PORT_FIRST (1u << 30) /* of connections that the host opens */
 
 struct flow_memory;
+struct limits;
 struct vsock_mux;
 
 struct vsock_mux_events {
@@ -57,6 +58,8 @@ struct vsock_mux_events {
 struct vsock_mux *vsock_mux_new(
 	struct loop *loop, struct counters *counters, const struct vsock_mux_events *events);
 void vsock_mux_free(struct vsock_mux *mux); /* NULL is ignored; resets first */
+void vsock_mux_set_limits(
+	struct vsock_mux *mux, struct limits *limits); /* until then there are none */
 
 /* The guest's end is here from now on, or (ops NULL) nowhere. Resets first. */
 void vsock_mux_attach(struct vsock_mux *mux, const struct vsock_transport_ops *ops, void *arg,
@@ -112,6 +115,7 @@ void vsock_mux_want_datagrams(struct vsock_mux *mux);
 
 struct loop *vsock_mux_loop(struct vsock_mux *mux);
 struct counters *vsock_mux_counters(struct vsock_mux *mux);
+struct limits *vsock_mux_limits(const struct vsock_mux *mux); /* or NULL */
 uint64_t vsock_mux_guest_cid(const struct vsock_mux *mux);
 bool vsock_mux_send(struct vsock_mux *mux, const struct vsock_packet *packet, const void *payload);
 int vsock_mux_reserve(struct vsock_mux *mux, size_t max, struct iovec iov[VSOCK_IOV_MAX]);

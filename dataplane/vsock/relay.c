@@ -2,6 +2,7 @@
 /* Two stream sockets kept in step. See relay.h. */
 #include "dataplane/vsock/relay.h"
 
+#include "dataplane/limits.h"
 #include "dataplane/stack/timer_wheel.h"
 #include "dataplane/tcp/host_side.h"
 
@@ -18,8 +19,10 @@ static uint8_t scratch[RELAY_SLICE]; /* between a read and its write */
 struct end {
 	struct host_side host;
 	struct relay *relay;
-	struct event ready; /* edge-triggered, both ways */
-	uint8_t *held;      /* bytes for it that it has not taken, from held_at on */
+	struct event ready;        /* edge-triggered, both ways */
+	struct limits_waiter pace; /* of what is read from it */
+	enum limits_way way;
+	uint8_t *held; /* bytes for it that it has not taken, from held_at on */
 	size_t held_len, held_at;
 	bool event_added;
 	bool readable; /* it may have more, or its end */
@@ -42,6 +45,7 @@ struct relay {
 struct relays {
 	struct loop *loop;
 	struct counters *counters;
+	struct limits *limits;
 	LIST_HEAD(, relay) list;
 	size_t count, max;
 	short ready_events; /* what is asked of libevent for a socket */
@@ -105,11 +109,12 @@ static bool give_held(struct end *from, struct end *to)
 	return true;
 }
 
-/* Reads and passes on at most *budget bytes. False: one of the two has failed. */
-static bool pass(struct end *from, struct end *to, size_t *budget)
+/* Reads and passes on at most max bytes, which *budget has. False: one of the two has failed. */
+static bool pass(struct end *from, struct end *to, size_t max, size_t *budget)
 {
-	ssize_t n = recv(from->host.fd, scratch, *budget, 0), taken;
+	ssize_t n = recv(from->host.fd, scratch, max, 0), taken;
 
+	limits_took(from->relay->relays->limits, from->way, &from->pace, n > 0 ? (size_t)n : 0);
 	if (n < 0) {
 		from->readable = errno == EINTR;
 		return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
@@ -120,6 +125,9 @@ static bool pass(struct end *from, struct end *to, size_t *budget)
 	}
 	taken = give(from, to, scratch, (size_t)n);
 	counter_add(from->relay->relays->counters, COUNTER_VSOCK_RELAYED_BYTES, (uint64_t)n);
+	counter_add(from->relay->relays->counters,
+		from->way == LIMITS_OUT ? COUNTER_VSOCK_RX_BYTES : COUNTER_VSOCK_TX_BYTES,
+		(uint64_t)n);
 	loop_moved(from->relay->relays->loop, (size_t)n);
 	*budget -= (size_t)n;
 	return taken >= 0 && hold(to, scratch + taken, (size_t)(n - taken));
@@ -133,7 +141,12 @@ static enum moved move(struct end *from, struct end *to)
 	if (!give_held(from, to))
 		return MOVED_FAILED;
 	while (from->readable && !from->ended && !to->held && budget) {
-		if (!pass(from, to, &budget))
+		size_t max = limits_ask(
+			from->relay->relays->limits, from->way, &from->pace, budget);
+
+		if (!max)
+			return MOVED_ALL; /* on_pace() follows */
+		if (!pass(from, to, max, &budget))
 			return MOVED_FAILED;
 	}
 	if (from->ended && !to->held && !to->shut) {
@@ -142,6 +155,13 @@ static enum moved move(struct end *from, struct end *to)
 			return MOVED_FAILED;
 	}
 	return budget ? MOVED_ALL : MOVED_MORE;
+}
+
+static void on_pace(struct limits_waiter *pace)
+{
+	struct end *end = (struct end *)((char *)pace - offsetof(struct end, pace));
+
+	loop_defer(end->relay->relays->loop, &end->relay->task);
 }
 
 /* ---- life ---- */
@@ -155,6 +175,7 @@ static void finish(struct relay *relay, bool orderly)
 
 		if (end->event_added)
 			event_del(&end->ready);
+		limits_leave(relays->limits, end->way, &end->pace);
 		if (orderly)
 			host_side_close(&end->host);
 		else
@@ -245,14 +266,14 @@ static bool watch(struct relay *relay, struct end *end)
 int relays_start(
 	struct relays *relays, const struct relay_end ends[2], void (*ended)(void *arg), void *arg)
 {
-	bool room = relays->count < relays->max;
-	struct relay *relay = room ? calloc(1, sizeof(*relay)) : NULL;
+	int err = relays->count < relays->max ? limits_flow(relays->limits) : -EMFILE;
+	struct relay *relay = err < 0 ? NULL : calloc(1, sizeof(*relay));
 	bool good = true;
 
 	if (!relay) {
 		close(ends[0].fd);
 		close(ends[1].fd);
-		return room ? -ENOMEM : -EMFILE;
+		return err < 0 ? err : -ENOMEM;
 	}
 	relay->relays = relays;
 	relay->task.run = turn;
@@ -264,6 +285,8 @@ int relays_start(
 
 		end->relay = relay;
 		end->host = (struct host_side){.fd = ends[i].fd, .tcp = ends[i].tcp};
+		end->pace.go = on_pace;
+		end->way = ends[i].guest ? LIMITS_OUT : LIMITS_IN;
 		good = hold(end, ends[!i].prefix, ends[!i].prefix_len) && watch(relay, end) && good;
 	}
 	if (!good) {
@@ -303,6 +326,11 @@ struct relays *relays_new(struct loop *loop, struct counters *counters, size_t m
 	if (event_base_get_features(loop_base(loop)) & EV_FEATURE_EARLY_CLOSE)
 		relays->ready_events |= EV_CLOSED;
 	return relays;
+}
+
+void relays_set_limits(struct relays *relays, struct limits *limits)
+{
+	relays->limits = limits;
 }
 
 void relays_free(struct relays *relays)

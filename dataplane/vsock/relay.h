@@ -15,6 +15,8 @@
  *	a reset  of either end ends the relay at once, abruptly towards the other: RST, where that is
  *	         TCP. A unix socket has no such thing; it is closed.
  *
+ * The VM's rates (limits.h) hold for what is read from either end.
+ *
  * What waits for an end behind the other's end has RELAY_DRAIN_MS from its last progress on; else a
  * relay may be idle for as long as it likes. A turn moves RELAY_SLICE each way.
  */
@@ -30,12 +32,14 @@
 #define RELAY_SLICE (64u << 10)
 #define RELAY_DRAIN_MS 120000
 
+struct limits;
 struct relays;
 
 /* One end. */
 struct relay_end {
 	int fd;             /* connected, non-blocking, close-on-exec */
 	bool tcp;           /* and then it has had tcp_socket_splice() */
+	bool guest;         /* the guest's end, the VMM's socket; one of the two is */
 	const void *prefix; /* bytes that were read from it already; copied */
 	size_t prefix_len;
 };
@@ -44,8 +48,11 @@ struct relay_end {
 struct relays *relays_new(struct loop *loop, struct counters *counters, size_t max);
 void relays_free(struct relays *relays); /* resets first; NULL is ignored */
 
+void relays_set_limits(
+	struct relays *relays, struct limits *limits); /* until then there are none */
+
 /* Owns both fds, also on failure. ended() (may be NULL) is called once when it is over, not on
- * failure. 0, -EMFILE: at the bound, -ENOMEM. */
+ * failure. 0, -EMFILE: at a bound, -EAGAIN: at the rate of new flows, -ENOMEM. */
 int relays_start(
 	struct relays *relays, const struct relay_end ends[2], void (*ended)(void *arg), void *arg);
 void relays_reset(struct relays *relays); /* ends them all, abruptly */

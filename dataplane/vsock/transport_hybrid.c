@@ -91,7 +91,7 @@ static void on_dialled(struct vsock_dial *dial, int fd, bool tcp)
 {
 	struct inbound *in = (struct inbound *)((char *)dial - offsetof(struct inbound, dial));
 	struct vsock_hybrid *hybrid = in->hybrid;
-	struct relay_end ends[2] = {{.fd = in->fd}, {.fd = fd, .tcp = tcp}};
+	struct relay_end ends[2] = {{.fd = in->fd, .guest = true}, {.fd = fd, .tcp = tcp}};
 
 	if (fd < 0) {
 		counter_inc(hybrid->counters, COUNTER_VSOCK_REFUSED);
@@ -183,6 +183,7 @@ static void on_line(struct vsock_line *line, int err)
 	struct outbound *out = (struct outbound *)((char *)line - offsetof(struct outbound, line));
 	struct relay_end ends[2] = {out->host,
 		{.fd = out->vmm,
+			.guest = true,
 			.prefix = line->text + line->end,
 			.prefix_len = (size_t)(line->len - line->end)}};
 	uint32_t port;
@@ -402,6 +403,11 @@ size_t vsock_hybrid_count(const struct vsock_hybrid *hybrid)
 size_t vsock_hybrid_pending(const struct vsock_hybrid *hybrid)
 {
 	return hybrid->group.under_way + hybrid->asking;
+}
+
+void vsock_hybrid_set_limits(struct vsock_hybrid *hybrid, struct limits *limits)
+{
+	relays_set_limits(hybrid->relays, limits);
 }
 
 struct vsock_hybrid *vsock_hybrid_new(struct loop *loop, struct counters *counters,

@@ -26,11 +26,14 @@
 
 #define VSOCK_HYBRID_PORTS_MAX 257u /* netctld's 256 maps, and env */
 
+struct limits;
 struct vsock_hybrid;
 
 /* dials and env outlive it. NULL without memory. */
 struct vsock_hybrid *vsock_hybrid_new(struct loop *loop, struct counters *counters,
 	struct vsock_dials *dials, struct vsock_env *env);
+/* Until then there are none. */
+void vsock_hybrid_set_limits(struct vsock_hybrid *hybrid, struct limits *limits);
 void vsock_hybrid_free(struct vsock_hybrid *hybrid); /* NULL is ignored */
 
 /* Off: every connection ends and every listener is closed. On again: the connections end. */

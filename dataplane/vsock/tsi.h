@@ -76,8 +76,10 @@ struct tsi_parts {
 	struct egress *egress;
 	struct dns *dns;
 	const struct net *net; /* shared, may change */
+	struct limits *limits; /* NULL: none */
 };
 
+struct limits;
 struct tsi;
 
 /* NULL without memory. */

@@ -12,6 +12,7 @@
 
 #include "common/siphash.h"
 #include "dataplane/acceptor.h"
+#include "dataplane/limits.h"
 #include "dataplane/stack/udp_peers.h"
 #include "dataplane/vsock/tsi.h"
 #include "dataplane/vsock/tsi_message.h"

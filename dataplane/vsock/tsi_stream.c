@@ -146,7 +146,13 @@ static void on_dialled(void *arg, int fd)
 static void dial(struct tsi_sock *sock)
 {
 	struct tsi *tsi = sock->tsi;
-	int fd = egress_dial(tsi->parts.egress, EGRESS_TSI, IP_PROTO_TCP, &sock->peer, &sock->pass,
+	int fd = limits_flow(tsi->parts.limits);
+
+	if (fd < 0) {
+		connect_failed(sock, fd);
+		return;
+	}
+	fd = egress_dial(tsi->parts.egress, EGRESS_TSI, IP_PROTO_TCP, &sock->peer, &sock->pass,
 		on_dialled, sock, &sock->dialling);
 
 	if (fd >= 0) {

@@ -140,6 +140,7 @@ static struct tsi *make_tsi(const struct vsock *vsock, const struct vsock_parts 
 		.egress = parts->egress,
 		.dns = parts->dns,
 		.net = parts->net,
+		.limits = parts->limits,
 	};
 
 	return tsi_new(&tsi_parts, &vsock->events.tsi);
@@ -178,13 +179,18 @@ static bool make(struct vsock *vsock, const struct vsock_parts *parts)
 
 	vsock->env = vsock_env_new(loop, counters, &env_events);
 	vsock->mux = vsock->env ? vsock_mux_new(loop, counters, &mux_events) : NULL;
+	if (vsock->mux)
+		vsock_mux_set_limits(vsock->mux, parts->limits);
 	vsock->tsi = vsock->mux ? make_tsi(vsock, parts) : NULL;
 	vsock->stream = vsock->tsi ? vsock_stream_new(loop, counters, vsock->mux) : NULL;
 	if (!vsock->stream)
 		return false;
 	vsock_stream_watch(vsock->stream, &vsock->vmm_events);
 	vsock->vhost = vsock_vhost_new(loop, counters, vsock->mux, &vsock->vmm_events);
-	return vsock->vhost && make_services(vsock, loop, counters);
+	if (!vsock->vhost || !make_services(vsock, loop, counters))
+		return false;
+	vsock_hybrid_set_limits(vsock->hybrid, parts->limits);
+	return true;
 }
 
 struct vsock *vsock_new(const struct vsock_parts *parts, const struct vsock_events *events)

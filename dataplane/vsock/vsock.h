@@ -36,6 +36,7 @@ enum vsock_kind { VSOCK_KIND_NONE, VSOCK_KIND_VHOST, VSOCK_KIND_STREAM, VSOCK_KI
 #define VSOCK_SESSION_BURST 32 /* more than a VMM's messages to set up a device */
 
 struct flow_memory;
+struct limits;
 struct vhost_session;
 struct vsock;
 
@@ -46,6 +47,7 @@ struct vsock_parts {
 	struct egress *egress;
 	struct dns *dns;
 	const struct net *net; /* shared, may change */
+	struct limits *limits; /* NULL: none */
 };
 
 /* What it asks of netctld and tells it. */

@@ -60,12 +60,13 @@ complete -c netctl -n __fish_use_subcommand -a apply -d 'Bring the host to the s
 complete -c netctl -n __fish_use_subcommand -a export -d 'Write the wanted state of the host'
 complete -c netctl -n __fish_use_subcommand -a stats -d 'Counters of a VM'
 complete -c netctl -n __fish_use_subcommand -a flows -d 'Live flows of a VM'
+complete -c netctl -n __fish_use_subcommand -a top -d 'What goes through the VMs now'
 complete -c netctl -n __fish_use_subcommand -a events -d 'What happened'
 complete -c netctl -n __fish_use_subcommand -a dashboard -d 'A page for the browser'
 complete -c netctl -n __fish_use_subcommand -a health -d 'How the daemon is'
 complete -c netctl -n __fish_use_subcommand -a version -d 'Versions'
 
-complete -c netctl -n '__netctl_is vm; and __netctl_words 2' -a 'create list show restore reset delete'
+complete -c netctl -n '__netctl_is vm; and __netctl_words 2' -a 'create list show set restore reset delete'
 complete -c netctl -n '__netctl_is forward; and __netctl_words 2' -a 'add list delete'
 complete -c netctl -n '__netctl_is vsock; and __netctl_words 2' -a 'map unmap list'
 complete -c netctl -n '__netctl_is listener; and __netctl_words 2' -a list
@@ -78,7 +79,7 @@ complete -c netctl -n '__netctl_is snapshot; and __netctl_words 2' -a 'create li
 for noun in 'stats' 'flows'
     complete -c netctl -n "__netctl_is $noun; and __netctl_words 2" -a '(__netctl_vms)'
 end
-for verb in 'vm show' 'vm restore' 'vm reset' 'vm delete' 'snapshot create' 'snapshot list' \
+for verb in 'vm show' 'vm set' 'vm restore' 'vm reset' 'vm delete' 'snapshot create' 'snapshot list' \
         'forward add' 'forward list' 'forward delete' 'vsock map' \
         'vsock unmap' 'vsock list' 'listener list' 'policy show' \
         'policy set' 'policy allow' 'policy deny' 'policy check' 'hosts set' 'hosts list' \
@@ -117,6 +118,18 @@ for noun in 'vm create' 'run'
     complete -c netctl -n "__netctl_is $noun" -l vsock -x -a 'vhost stream hybrid: none' -d 'The vsock of the guest'
     complete -c netctl -n "__netctl_is $noun" -l cid -x -d 'The CID of the guest'
 end
+for noun in 'vm create' 'vm set' 'run'
+    complete -c netctl -n "__netctl_is $noun" -l rate-in -x -a '10mbit 100mbit 1gbit none' -d 'At most so much to the guest'
+    complete -c netctl -n "__netctl_is $noun" -l rate-out -x -a '10mbit 100mbit 1gbit none' -d 'At most so much from the guest'
+    complete -c netctl -n "__netctl_is $noun" -l max-flows -x -a none -d 'At most so many flows'
+    complete -c netctl -n "__netctl_is $noun" -l new-flows -x -a none -d 'At most so many new flows a second'
+    complete -c netctl -n "__netctl_is $noun" -l proxy -x -a 'socks5:// http:// host none' -d 'By which proxy its flows go'
+    complete -c netctl -n "__netctl_is $noun" -l proxy-from -r -F -d 'Take the URL from a file'
+    complete -c netctl -n "__netctl_is $noun" -l proxy-env -x -a '(set --names --export)' -d 'Take it from the environment'
+    complete -c netctl -n "__netctl_is $noun" -l no-proxy -x -d 'What goes straight there'
+    complete -c netctl -n "__netctl_is $noun" -l proxy-failure -x -a 'refuse direct' -d 'What if the proxy fails'
+    complete -c netctl -n "__netctl_is $noun" -l fake-ip -x -a 'auto on off' -d '198.18.0.0/15 stands for names'
+end
 complete -c netctl -n '__netctl_is vm create' -l link -x -a 'stream dgram attach none' -d 'How the VMM connects'
 complete -c netctl -n '__netctl_is vm create' -l subnet -x -d 'The network of the guest'
 complete -c netctl -n '__netctl_is vm create' -l mac -x -d 'The hardware address'
@@ -132,6 +145,22 @@ complete -c netctl -n '__netctl_is apply' -s n -l dry-run -d 'Only tell what wou
 complete -c netctl -n '__netctl_is apply' -l cut-existing -d 'End flows that a new policy forbids'
 complete -c netctl -n '__netctl_is apply' -l require-secrets -d 'Refuse where a secret is missing'
 complete -c netctl -n '__netctl_is export; and __netctl_words 2' -F
+complete -c netctl -n '__netctl_is flows' -s t -l tcp -d 'Only TCP'
+complete -c netctl -n '__netctl_is flows' -s u -l udp -d 'Only UDP'
+complete -c netctl -n '__netctl_is flows' -l proto -x -a 'tcp udp icmp' -d 'Protocols'
+complete -c netctl -n '__netctl_is flows' -l dir -x -a 'in out' -d 'Who began it'
+complete -c netctl -n '__netctl_is flows' -l state -x -a 'established syn-sent syn-rcvd dialling guest-closed host-closed closing open dns forward echo' -d 'States'
+complete -c netctl -n '__netctl_is flows' -l src -x -d 'Addresses of the guest'
+complete -c netctl -n '__netctl_is flows' -l dst -x -d 'Addresses of the remote end'
+complete -c netctl -n '__netctl_is flows' -l sport -x -d 'Ports of the guest'
+complete -c netctl -n '__netctl_is flows' -l dport -x -d 'Ports of the remote end'
+complete -c netctl -n '__netctl_is flows' -l port -x -d 'Ports of either'
+complete -c netctl -n '__netctl_is flows' -s S -l sort -x -a 'age idle sent received bytes proto dir state guest remote host' -d 'Order'
+complete -c netctl -n '__netctl_is flows' -s r -l reverse -d 'The other way round'
+complete -c netctl -n '__netctl_is flows' -s n -l limit -x -d 'At most so many'
+complete -c netctl -n '__netctl_is top' -s n -l count -x -d 'End after so many'
+complete -c netctl -n '__netctl_is top' -s d -l interval -x -d 'Seconds from one to the next'
+complete -c netctl -n '__netctl_is top' -s S -l sort -x -a 'traffic name flows in out new refused dropped' -d 'Order'
 complete -c netctl -n '__netctl_is events' -s f -l follow -d 'Go on until interrupted'
 complete -c netctl -n '__netctl_is events' -l since -x -d 'Only events after this one'
 complete -c netctl -n '__netctl_is events' -s n -l last -x -d 'Only the newest'

@@ -130,7 +130,13 @@ static void start(void)
 	dns_hosts_set(fuzz.dns, NULL, 0, true);
 	fuzz.mux = vsock_mux_new(fuzz.loop, &fuzz.counters, &events);
 	parts = (struct tsi_parts){
-		fuzz.loop, &fuzz.counters, fuzz.mux, fuzz.egress, fuzz.dns, &fuzz.net};
+		.loop = fuzz.loop,
+		.counters = &fuzz.counters,
+		.mux = fuzz.mux,
+		.egress = fuzz.egress,
+		.dns = fuzz.dns,
+		.net = &fuzz.net,
+	};
 	fuzz.tsi = tsi_new(&parts, &tsi_events);
 	fuzz.stream = vsock_stream_new(fuzz.loop, &fuzz.counters, fuzz.mux);
 	fuzz.servers[0] = serve(SOCK_STREAM, &fuzz.ports[0]);

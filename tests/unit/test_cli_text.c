@@ -5,6 +5,7 @@
 #include "cli/duration.h"
 #include "cli/http.h"
 #include "cli/json_line.h"
+#include "cli/rate.h"
 #include "cli/suggest.h"
 #include "cli/table.h"
 #include "tests/unit/check_main.h"
@@ -44,6 +45,77 @@ START_TEST(bad_durations_are_refused)
 		ck_assert_msg(duration_parse(bad[i], &seconds) == -EINVAL, "%s", bad[i]);
 	ck_assert_int_eq(duration_parse("9999999d", &seconds), -ERANGE);
 	ck_assert_int_eq(duration_parse("99999999999999999999999999s", &seconds), -ERANGE);
+}
+END_TEST
+
+static uint64_t bits_of(const char *text)
+{
+	uint64_t bits = 0;
+
+	ck_assert_msg(rate_parse(text, &bits) == 0, "%s", text);
+	return bits;
+}
+
+START_TEST(rates_are_read)
+{
+	ck_assert_uint_eq(bits_of("0"), 0);
+	ck_assert_uint_eq(bits_of("8000"), 8000);
+	ck_assert_uint_eq(bits_of("8000bit"), 8000);
+	ck_assert_uint_eq(bits_of("100mbit"), 100000000);
+	ck_assert_uint_eq(bits_of("100Mbit"), 100000000);
+	ck_assert_uint_eq(bits_of("1.5gbit"), 1500000000);
+	ck_assert_uint_eq(bits_of("0.064kbit"), 64);
+	ck_assert_uint_eq(bits_of("1tbit"), RATE_MAX);
+	ck_assert_uint_eq(bits_of("1000000000000"), RATE_MAX);
+}
+END_TEST
+
+START_TEST(bad_rates_are_refused)
+{
+	static const char *const bad[] = {"", "mbit", "-1mbit", "10m", "10mbps", "10 mbit",
+		" 10mbit", "10mbit ", ".5mbit", "5.mbit", "1.2345gbit", "1.5", "1.5bit", "1e6",
+		"none"};
+	uint64_t bits;
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+		ck_assert_msg(rate_parse(bad[i], &bits) == -EINVAL, "%s", bad[i]);
+	ck_assert_int_eq(rate_parse("1.001tbit", &bits), -ERANGE);
+	ck_assert_int_eq(rate_parse("1001gbit", &bits), -ERANGE);
+	ck_assert_int_eq(rate_parse("999999999999tbit", &bits), -ERANGE);
+	ck_assert_int_eq(rate_parse("99999999999999999999999999", &bits), -ERANGE);
+}
+END_TEST
+
+START_TEST(rates_are_written)
+{
+	static const char *const same[] = {
+		"8kbit", "100mbit", "1.5gbit", "1tbit", "12.345mbit", "1234.567mbit", "8001bit"};
+	char buf[RATE_STRLEN];
+
+	for (size_t i = 0; i < sizeof(same) / sizeof(*same); i++) {
+		rate_format(bits_of(same[i]), buf, sizeof(buf));
+		ck_assert_uint_eq(bits_of(buf), bits_of(same[i]));
+	}
+	ck_assert_str_eq(rate_format(1500000000, buf, sizeof(buf)), "1.5gbit");
+	ck_assert_str_eq(rate_format(100000000, buf, sizeof(buf)), "100mbit");
+	ck_assert_str_eq(rate_format(8001, buf, sizeof(buf)), "8.001kbit");
+	ck_assert_str_eq(rate_format(999, buf, sizeof(buf)), "999bit");
+	ck_assert_str_eq(rate_format(1234567, buf, sizeof(buf)), "1234.567kbit");
+}
+END_TEST
+
+START_TEST(amounts_have_three_digits)
+{
+	static const struct {
+		double n;
+		const char *text;
+	} amounts[] = {{0, "0"}, {999, "999"}, {999.4, "999"}, {999.5, "1.00k"}, {1234, "1.23k"},
+		{12345, "12.3k"}, {99960, "100k"}, {123456, "123k"}, {999500, "1.00M"},
+		{1e9, "1.00G"}, {1e21, "1000E"}};
+	char buf[RATE_STRLEN];
+
+	for (size_t i = 0; i < sizeof(amounts) / sizeof(*amounts); i++)
+		ck_assert_str_eq(amount_format(amounts[i].n, buf, sizeof(buf)), amounts[i].text);
 }
 END_TEST
 
@@ -302,6 +374,10 @@ static Suite *text_suite(void)
 	tcase_add_test(tc, durations_are_read);
 	tcase_add_test(tc, bad_durations_are_refused);
 	tcase_add_test(tc, durations_are_written);
+	tcase_add_test(tc, rates_are_read);
+	tcase_add_test(tc, bad_rates_are_refused);
+	tcase_add_test(tc, rates_are_written);
+	tcase_add_test(tc, amounts_have_three_digits);
 	tcase_add_loop_test(tc, fields_have_lines, 0, sizeof(places) / sizeof(*places));
 	tcase_add_test(tc, lines_of_broken_files);
 	tcase_add_test(tc, distances);

@@ -54,7 +54,8 @@ START_TEST(text_reads_back)
 			"\"mtu\":4000},\"net\":{\"subnet\":\"172.16.0.0/16\",\"mac\":\"52:54:00:01:02:03\"},"
 			"\"dns\":{\"upstreams\":[\"1.1.1.1\",\"[::1]:5353\"],\"search\":[\"example.com\"],"
 			"\"unlisted\":\"answer\"},"
-			"\"host_access\":true,\"ttl\":60}"),
+			"\"host_access\":true,\"ttl\":60,\"limits\":{\"rate_in\":1000000000000,"
+			"\"rate_out\":8000,\"max_flows\":1,\"new_flows\":1000000}}"),
 		0);
 	first = config;
 	doc = vm_config_json(&config);
@@ -102,6 +103,14 @@ static const struct {
 	{"{\"name\":\"a\",\"dns\":{\"unlisted\":true}}", "dns.unlisted"},
 	{"{\"name\":\"a\",\"host_access\":1}", "host_access"},
 	{"{\"name\":\"a\",\"ttl\":-1}", "ttl"},
+	{"{\"name\":\"a\",\"limits\":[]}", "limits"},
+	{"{\"name\":\"a\",\"limits\":{\"rate\":1}}", "limits.rate"},
+	{"{\"name\":\"a\",\"limits\":{\"rate_in\":7999}}", "limits.rate_in"},
+	{"{\"name\":\"a\",\"limits\":{\"rate_in\":\"100mbit\"}}", "limits.rate_in"},
+	{"{\"name\":\"a\",\"limits\":{\"rate_out\":1000000000001}}", "limits.rate_out"},
+	{"{\"name\":\"a\",\"limits\":{\"rate_out\":99999999999999999999}}", "limits.rate_out"},
+	{"{\"name\":\"a\",\"limits\":{\"max_flows\":0}}", "limits.max_flows"},
+	{"{\"name\":\"a\",\"limits\":{\"new_flows\":1000001}}", "limits.new_flows"},
 };
 
 START_TEST(error_names_its_field)

@@ -415,7 +415,13 @@ static inline void tsi_setup(void)
 	host.dns = dns_new(rig.loop, host.egress, &rig.counters, &host.net, &dns_events);
 	rig.mux = vsock_mux_new(rig.loop, &rig.counters, &events);
 	parts = (struct tsi_parts){
-		rig.loop, &rig.counters, rig.mux, host.egress, host.dns, &host.net};
+		.loop = rig.loop,
+		.counters = &rig.counters,
+		.mux = rig.mux,
+		.egress = host.egress,
+		.dns = host.dns,
+		.net = &host.net,
+	};
 	host.tsi = tsi_new(&parts, &tsi_events);
 	rig.stream = vsock_stream_new(rig.loop, &rig.counters, rig.mux);
 	ck_assert(rig.loop && host.egress && host.dns && rig.mux && host.tsi && rig.stream);
