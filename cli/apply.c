@@ -91,6 +91,14 @@ static void warn_missing(const struct cli *cli, struct json_object *answer)
 			doc_text(item, "vm"), doc_text(item, "name"), doc_text(item, "vm"),
 			doc_text(item, "name"));
 	}
+	list = doc_array(answer, "missing_proxy_passwords", &n);
+	for (size_t i = 0; i < n; i++) {
+		const char *vm = json_object_get_string(json_object_array_get_idx(list, i));
+
+		cli_error(cli, 0,
+			"the password of VM %s's proxy is missing: netctl vm set %s --proxy-from FILE",
+			vm, vm);
+	}
 }
 
 static int apply(struct cli *cli, const struct args *args)
@@ -118,7 +126,8 @@ static int apply(struct cli *cli, const struct args *args)
 
 static const struct option apply_options[] = {
 	{OPT_FILE, 'f', "file", "FILE", "the document; - is stdin"},
-	{OPT_DRY_RUN, 'n', "dry-run", NULL, "only tell what would change; exit status 6 if anything"},
+	{OPT_DRY_RUN, 'n', "dry-run", NULL,
+		"only tell what would change; exit status 6 if anything"},
 	{OPT_CUT, 0, "cut-existing", NULL, "end flows that a new policy forbids"},
 	{OPT_REQUIRE, 0, "require-secrets", NULL, "refuse while a secret that is named is missing"},
 	{0},
@@ -166,7 +175,8 @@ static const struct command export_commands[] = {
 		.example = "netctl export host.json",
 		.max_words = 1,
 		.run = export,
-		.notes = "All VMs but ephemeral ones, with the names of their secrets, not their values.\n",
+		.notes =
+			"All VMs but ephemeral ones, with the names of their secrets, not their values.\n",
 	},
 	{0},
 };

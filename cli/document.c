@@ -21,8 +21,7 @@ struct json_object *document_parse(
 	if (json_object_is_type(doc, json_type_object) && !rest)
 		return doc;
 	json_object_put(doc);
-	cli_error(cli, STATUS_FAILURE, "%s%s line %u: %s", what, name,
-		json_line_at(text, end),
+	cli_error(cli, STATUS_FAILURE, "%s%s line %u: %s", what, name, json_line_at(text, end),
 		error == json_tokener_continue          ? "the JSON ends too early"
 			: error != json_tokener_success ? json_tokener_error_desc(error)
 			: rest                          ? "something follows the JSON object"

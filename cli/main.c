@@ -17,6 +17,7 @@ static const struct noun *const nouns[] = {
 	&noun_export,
 	&noun_stats,
 	&noun_flows,
+	&noun_top,
 	&noun_events,
 	&noun_dashboard,
 	&noun_health,

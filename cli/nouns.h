@@ -18,6 +18,7 @@ extern const struct noun noun_apply;
 extern const struct noun noun_export;
 extern const struct noun noun_stats;
 extern const struct noun noun_flows;
+extern const struct noun noun_top;
 extern const struct noun noun_events;
 extern const struct noun noun_dashboard;
 extern const struct noun noun_run;

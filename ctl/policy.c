@@ -17,6 +17,7 @@ struct policy {
 	struct json_object *doc;
 	bool has_preset;
 	enum policy_preset preset;
+	bool fake_ip;
 	bool default_allow;
 	struct policy_rule *rules; /* room for a preset's behind them */
 	size_t n_rules;
@@ -376,15 +377,14 @@ bool policy_uses_own_addrs(const struct policy *policy)
 
 /* The preset's rules. With fake addresses those are allowed, but for the host's own, before the list
  * of what is not public. */
-static size_t add_preset(const struct policy *policy, const struct policy_host *host,
+static size_t add_preset(const struct policy *policy, const struct prefix *own, size_t n_own,
 	struct policy_rule *rules, bool *default_allow)
 {
 	static const struct prefix fake = {
 		{{[10] = 0xff, [11] = 0xff, [12] = 198, [13] = 18}}, 96 + 15};
-	size_t n = policy_preset_rules(
-		policy->preset, host->own, host->n_own, rules, default_allow);
+	size_t n = policy_preset_rules(policy->preset, own, n_own, rules, default_allow);
 
-	if (!n || !host->fake_ip)
+	if (!n || !policy->fake_ip)
 		return n;
 	memmove(rules + n, rules, sizeof(*rules)); /* the list, behind */
 	if (n > 1)
@@ -394,8 +394,13 @@ static size_t add_preset(const struct policy *policy, const struct policy_host *
 	return n + 1;
 }
 
-int policy_compile(const struct policy *policy, const char *path, const struct policy_host *host,
-	uint8_t **table, size_t *len, struct error *err)
+void policy_set_fake_ip(struct policy *policy, bool fake_ip)
+{
+	policy->fake_ip = fake_ip;
+}
+
+int policy_compile(const struct policy *policy, const char *path, const struct prefix *own,
+	size_t n_own, uint8_t **table, size_t *len, struct error *err)
 {
 	struct policy_input in = {
 		.rules = policy->rules,
@@ -409,8 +414,8 @@ int policy_compile(const struct policy *policy, const char *path, const struct p
 
 	/* The struct is ours: what lies behind the rules is scratch for a preset's. */
 	if (policy->has_preset) {
-		in.n_rules += add_preset(
-			policy, host, policy->rules + policy->n_rules, &in.default_allow);
+		in.n_rules += add_preset(policy, own, n_own, policy->rules + policy->n_rules,
+			&in.default_allow);
 		in.default_by = POLICY_BY_PRESET;
 	}
 	status = policy_table_compile(&in, table, len, &bad);

@@ -87,13 +87,17 @@ struct json_object *state_vm_document(struct vm *vm)
 		.secrets = json_object_new_array(),
 	};
 	const struct secret *secret;
+	struct json_object *doc;
 	const struct map *map;
 
 	TAILQ_FOREACH(map, &vm->maps, next)
 		json_object_array_add(parts.maps, map_spec_json(&map->spec));
 	TAILQ_FOREACH(secret, &vm->env.secrets, next)
 		json_object_array_add(parts.secrets, json_object_new_string(secret->name));
-	return state_document(vm->vms, &parts);
+	doc = state_document(vm->vms, &parts);
+	if (vm->proxy.password)
+		json_put_bool(doc, "proxy_password", true);
+	return doc;
 }
 
 struct json_object *state_json(struct vms *vms, struct error *err)
@@ -135,7 +139,8 @@ static int deeper(struct error *err, const char *path)
 static int read_request(
 	struct state *state, struct json_object *doc, struct state_vm *item, struct error *err)
 {
-	static const char *const ours[] = {"forwards", "maps", "hosts", "env", "secrets", NULL};
+	static const char *const ours[] = {
+		"forwards", "maps", "hosts", "env", "secrets", "proxy_password", NULL};
 	struct json_object *base = json_object_new_object();
 	int status;
 
@@ -158,8 +163,8 @@ static bool any_port(const struct forward_spec *spec)
 	return spec->kind != LISTENER_UNIX && !spec->listen.port;
 }
 
-static int read_forwards(struct json_object *doc, struct state_vm *item, struct json_object *seen,
-	struct error *err)
+static int read_forwards(
+	struct json_object *doc, struct state_vm *item, struct json_object *seen, struct error *err)
 {
 	struct json_object *list = NULL;
 	char path[FIELD_LEN], id[FORWARD_ID_LEN];
@@ -180,8 +185,7 @@ static int read_forwards(struct json_object *doc, struct state_vm *item, struct 
 		item->n_forwards++;
 		forward_id(spec, id, sizeof(id));
 		if (!any_port(spec) && json_object_object_get_ex(seen, id, NULL))
-			return error_set(
-				err, 400, path, "forward %s is in the document twice", id);
+			return error_set(err, 400, path, "forward %s is in the document twice", id);
 		json_object_object_add(seen, id, NULL);
 	}
 	return 0;
@@ -265,12 +269,13 @@ static int read_vm(struct state *state, struct json_object *doc, struct state_vm
 		return error_set(err, 400, NULL, "an object is wanted");
 	if (read_request(state, doc, item, err) < 0 || read_hosts(doc, item, err) < 0 ||
 		read_forwards(doc, item, seen, err) < 0 || read_maps(doc, item, err) < 0 ||
-		read_env(doc, item, err) < 0 || read_secrets(doc, item, err) < 0)
+		read_env(doc, item, err) < 0 || read_secrets(doc, item, err) < 0 ||
+		json_get_bool(doc, "", "proxy_password", &item->proxy_password, err) < 0)
 		return -1;
 	item->vm = vms_find(state->vms, item->request.config.name);
 	if (item->vm && item->vm->ephemeral)
-		return error_set(err, 409, "name", "VM %s exists, and is ephemeral",
-			item->vm->config.name);
+		return error_set(
+			err, 409, "name", "VM %s exists, and is ephemeral", item->vm->config.name);
 	return 0;
 }
 
@@ -411,6 +416,15 @@ static struct json_object *wanted_secrets(struct state *state, const struct stat
 	return list;
 }
 
+/* A password is for one proxy: with another it goes (vm_proxy.h). */
+static bool has_password(const struct state_vm *item)
+{
+	const struct proxy_config *to = &item->request.config.proxy;
+
+	return item->vm && item->vm->proxy.password && to->use == PROXY_USE_URL &&
+		proxy_url_equal(&to->url, &item->vm->config.proxy.url);
+}
+
 static struct json_object *wanted_document(struct state *state, const struct state_vm *item)
 {
 	struct state_parts parts = {
@@ -424,8 +438,7 @@ static struct json_object *wanted_document(struct state *state, const struct sta
 	};
 
 	for (size_t i = 0; i < item->n_forwards; i++)
-		json_object_array_add(
-			parts.forwards, forward_spec_json(&item->forwards[i].spec));
+		json_object_array_add(parts.forwards, forward_spec_json(&item->forwards[i].spec));
 	for (size_t i = 0; i < item->n_maps; i++)
 		json_object_array_add(parts.maps, map_spec_json(&item->maps[i].spec));
 	return state_document(state->vms, &parts);
@@ -444,7 +457,7 @@ static bool same_config(const struct vm_config *a, const struct vm_config *b)
 /* What can be said of the change before it is begun. A new policy's table is kept. */
 static int check(struct state *state, struct state_vm *item, struct error *err)
 {
-	const struct policy *policy = item->request.policy;
+	struct policy *policy = item->request.policy;
 	int status;
 
 	if (item->vm && !vm_can_become(item->vm, &item->request.config, err))
@@ -477,6 +490,9 @@ static int compare_vm(struct state *state, struct state_vm *item, struct error *
 		json_object_put(env);
 		from = state_vm_document(item->vm);
 	}
+	if (item->proxy_password && !has_password(item))
+		json_object_array_add(
+			state->no_password, json_object_new_string(item->request.config.name));
 	to = wanted_document(state, item);
 	state_diff(state->changes, item->request.config.name, from, to);
 	json_object_put(from);
@@ -502,7 +518,8 @@ static int compare(struct state *state, struct error *err)
 	state->gone = calloc(state->vms->n + 1, sizeof(struct vm *));
 	state->changes = json_object_new_array();
 	state->missing = json_object_new_array();
-	if (!state->gone || !state->changes || !state->missing)
+	state->no_password = json_object_new_array();
+	if (!state->gone || !state->changes || !state->missing || !state->no_password)
 		return error_set(err, 500, NULL, "out of memory");
 	TAILQ_FOREACH(vm, &state->vms->list, next) {
 		if (vm->ephemeral || is_wanted(state, vm))
@@ -555,6 +572,7 @@ void state_free(struct state *state)
 	free(state->gone);
 	json_object_put(state->changes);
 	json_object_put(state->missing);
+	json_object_put(state->no_password);
 	free(state);
 }
 
@@ -566,4 +584,9 @@ struct json_object *state_changes(const struct state *state)
 struct json_object *state_missing(const struct state *state)
 {
 	return state->missing;
+}
+
+struct json_object *state_no_password(const struct state *state)
+{
+	return state->no_password;
 }

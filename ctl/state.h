@@ -11,7 +11,8 @@
  * Of a VM, what is absent is the default, as in a POST. A VM that is absent is deleted, with all it has;
  * ephemeral VMs are no part of it. Of secrets there are names, never values: one that is named and there
  * is kept, one that is named and not there is told as missing, one that is there and not named is
- * deleted, and where `secrets` is absent they are left as they are. A forward with host port 0 is any
+ * deleted, and where `secrets` is absent they are left as they are. `"proxy_password":true` says that the
+ * proxy has a password, which is kept, or told as missing, likewise. A forward with host port 0 is any
  * one that the VM has with the same content. A forward or map of which `handed` is true has a socket
  * that came by attach.sock: one that is there is kept, else it stands with an error until it is handed
  * over again.
@@ -51,12 +52,13 @@ struct json_object *state_json(struct vms *vms, struct error *err);
 struct state *state_read(struct vms *vms, struct json_object *doc, struct error *err);
 void state_free(struct state *state);
 /* Array of {"op":"add"|"remove"|"change","vm","field","from","to"}, without field where it is the VM as a
- * whole; and of {"vm","name"}. Both are the state's own. */
+ * whole; of {"vm","name"} of secrets; and of VMs whose proxy's password is missing. All are the state's
+ * own. */
 struct json_object *state_changes(const struct state *state);
 struct json_object *state_missing(const struct state *state);
+struct json_object *state_no_password(const struct state *state);
 /* All or nothing: 0, or -1 with nothing changed. To be called once. */
-int state_apply(
-	struct state *state, bool cut_existing, struct completion *wait, struct error *err);
+int state_apply(struct state *state, bool cut_existing, struct completion *wait, struct error *err);
 
 /* ---- inside state*.c ---- */
 
@@ -84,6 +86,7 @@ struct state_vm {
 	size_t n_maps;
 	struct json_object *env;
 	struct json_object *secrets; /* names, or NULL: left as they are */
+	bool proxy_password;         /* its proxy has one */
 	bool new_config, new_hosts, new_env;
 	uint8_t *table; /* of another policy than the VM has, else NULL */
 	size_t table_len;
@@ -97,6 +100,7 @@ struct state {
 	size_t n_gone;
 	struct json_object *changes;
 	struct json_object *missing;
+	struct json_object *no_password;
 };
 
 /* Parts of a VM's document, each owned by the caller until state_document(). */

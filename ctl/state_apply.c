@@ -230,8 +230,8 @@ static int store_gains(struct store *store, const struct state_vm *item, struct 
 		status = store_env_set(store, name, json_text(item->env), err);
 	for (size_t i = 0; !status && i < item->n_forwards; i++) {
 		if (item->forwards[i].made)
-			status = vm_forward_store(item->vm ? item->vm : item->made,
-				item->forwards[i].made, err);
+			status = vm_forward_store(
+				item->vm ? item->vm : item->made, item->forwards[i].made, err);
 	}
 	for (size_t i = 0; !status && i < item->n_maps; i++) {
 		if (item->maps[i].made)
@@ -319,8 +319,7 @@ static void change(struct state_vm *item, bool cut_existing, struct completion *
 	if (item->new_config)
 		vm_take_config(vm, &to->config, wait);
 	if (item->table) {
-		vm_take_table(
-			vm, to->policy, item->table, item->table_len, cut_existing, wait);
+		vm_take_table(vm, to->policy, item->table, item->table_len, cut_existing, wait);
 		to->policy = NULL;
 		item->table = NULL;
 	}

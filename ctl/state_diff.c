@@ -125,8 +125,8 @@ static const char *path_to(char *buf, size_t len, const char *path, const char *
 static void compare(const struct diff *diff, const char *path, struct json_object *from,
 	struct json_object *to);
 
-static void compare_objects(const struct diff *diff, const char *path, struct json_object *from,
-	struct json_object *to)
+static void compare_objects(
+	const struct diff *diff, const char *path, struct json_object *from, struct json_object *to)
 {
 	char field[PATH_LEN];
 	struct json_object *other;
@@ -151,8 +151,8 @@ static struct json_object *at(struct json_object *list, size_t i)
 	return json_object_array_get_idx(list, i);
 }
 
-static void compare_lists(const struct diff *diff, const char *path, struct json_object *from,
-	struct json_object *to)
+static void compare_lists(
+	const struct diff *diff, const char *path, struct json_object *from, struct json_object *to)
 {
 	size_t n = json_object_array_length(from), m = json_object_array_length(to);
 	size_t head = 0, tail = 0;
@@ -174,8 +174,8 @@ static void compare_lists(const struct diff *diff, const char *path, struct json
 }
 
 /* Recursion is bounded by the depth that json_read_deeper() allows. */
-static void compare(const struct diff *diff, const char *path, struct json_object *from,
-	struct json_object *to)
+static void compare(
+	const struct diff *diff, const char *path, struct json_object *from, struct json_object *to)
 {
 	if (json_object_equal(from, to))
 		return;
@@ -192,6 +192,7 @@ static void compare(const struct diff *diff, const char *path, struct json_objec
 void state_diff(struct json_object *changes, const char *vm, struct json_object *from,
 	struct json_object *to)
 {
+	static const char *const others[] = {"name", "proxy_password"};
 	struct json_object *old, *new;
 	struct diff diff = {.changes = changes, .vm = vm};
 
@@ -201,8 +202,10 @@ void state_diff(struct json_object *changes, const char *vm, struct json_object 
 		return;
 	old = view(from);
 	new = view(to);
-	json_object_object_del(new, "name");
-	json_object_object_del(old, "name");
+	for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++) {
+		json_object_object_del(new, others[i]);
+		json_object_object_del(old, others[i]);
+	}
 	compare(&diff, "", old, new);
 	json_object_put(old);
 	json_object_put(new);

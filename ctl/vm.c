@@ -152,20 +152,16 @@ static void take_table(struct vm *vm, struct policy *policy, uint8_t *table, siz
 }
 
 int vms_compile_policy(const struct vms *vms, const struct proxy_config *proxy,
-	const struct policy *policy, const char *path, uint8_t **table, size_t *len,
-	struct error *err)
+	struct policy *policy, const char *path, uint8_t **table, size_t *len, struct error *err)
 {
-	const struct policy_host host = {
-		.own = vms->own, .n_own = vms->n_own, .fake_ip = vms_fake_ip(vms, proxy)};
-
-	return policy_compile(policy, path, &host, table, len, err);
+	policy_set_fake_ip(policy, vms_fake_ip(vms, proxy));
+	return policy_compile(policy, path, vms->own, vms->n_own, table, len, err);
 }
 
-int vm_compile_policy(const struct vm *vm, const struct policy *policy, const char *path,
+int vm_compile_policy(const struct vm *vm, struct policy *policy, const char *path,
 	uint8_t **table, size_t *len, struct error *err)
 {
-	return vms_compile_policy(
-		vm->vms, &vm->config.proxy, policy, path, table, len, err);
+	return vms_compile_policy(vm->vms, &vm->config.proxy, policy, path, table, len, err);
 }
 
 /* Compiles and takes a policy; the old one stays after a failure. */

@@ -254,9 +254,8 @@ void vms_insert(struct vms *vms, struct vm *vm);
 int vm_slot(struct vm *vm, struct error *err);
 /* As policy_compile(), with what is known of the host, for a VM with such a proxy and for one that is. */
 int vms_compile_policy(const struct vms *vms, const struct proxy_config *proxy,
-	const struct policy *policy, const char *path, uint8_t **table, size_t *len,
-	struct error *err);
-int vm_compile_policy(const struct vm *vm, const struct policy *policy, const char *path,
+	struct policy *policy, const char *path, uint8_t **table, size_t *len, struct error *err);
+int vm_compile_policy(const struct vm *vm, struct policy *policy, const char *path,
 	uint8_t **table, size_t *len, struct error *err);
 int vm_take_policy(struct vm *vm, struct policy *policy, const char *path, struct error *err);
 int vm_guest_store(struct vm *vm, struct error *err);

@@ -279,8 +279,8 @@ static int read_unlisted(struct json_object *dns, struct vm_config *config, stru
 		return -1;
 	config->answer_unlisted = strcmp(text, "answer") == 0;
 	if (!config->answer_unlisted && strcmp(text, "nxdomain") != 0)
-		return error_set(err, 400, "dns.unlisted", "\"%.32s\" is not nxdomain or answer",
-			text);
+		return error_set(
+			err, 400, "dns.unlisted", "\"%.32s\" is not nxdomain or answer", text);
 	return 0;
 }
 

@@ -196,8 +196,7 @@ void vm_map_end(struct vm *vm, struct map *map, struct completion *wait)
 	remove_map(vm, map);
 }
 
-void vm_map_replace(
-	struct vm *vm, struct map *old, struct map *map, struct completion *wait)
+void vm_map_replace(struct vm *vm, struct map *old, struct map *map, struct completion *wait)
 {
 	bool shared = old->listener >= 0 && old->listener == map->listener;
 

@@ -347,6 +347,7 @@ void worker_client_configure(struct worker_client *client, const struct worker_c
 	struct dns_msg dns;
 	struct hosts_msg hosts;
 	struct names_msg names;
+	static const struct worker_proxies straight;
 	struct worker_client_proxy proxy;
 
 	put_config(config, &msg);
@@ -354,7 +355,7 @@ void worker_client_configure(struct worker_client *client, const struct worker_c
 	put_dns(&config->dns, &dns);
 	put_hosts(&config->hosts, &hosts);
 	put_names(config->names, config->n_names, &names);
-	worker_client_proxy_put(config->proxies, &proxy);
+	worker_client_proxy_put(config->proxies ? config->proxies : &straight, &proxy);
 	if (config->lease) {
 		put_lease(config->lease, &lease);
 		msg.lease = &lease;

@@ -137,7 +137,7 @@ struct worker_config {
 	struct worker_dns dns;
 	struct worker_policy policy;
 	struct worker_hosts hosts;
-	const struct worker_proxies *proxies;
+	const struct worker_proxies *proxies; /* NULL: everything goes straight there */
 	const struct worker_lease *lease; /* a predecessor's, or NULL */
 	const struct worker_name *names;  /* a predecessor's name log */
 	size_t n_names;

@@ -64,7 +64,6 @@ int head_parse(const char *text, size_t len, struct head *head)
 	const char *end = text + len, *line = text;
 
 	*head = (struct head){.length = -1, .type = "text/plain"};
-	/* With no NUL inside, each line ends by its line feed at the latest. */
 	if (!len || memchr(text, '\0', len) || end[-1] != '\n' || take_status(text, head) < 0)
 		return -EPROTO;
 	while ((line = memchr(line, '\n', (size_t)(end - line))) && ++line < end) {

@@ -12,7 +12,7 @@ struct head {
 	const char *type; /* one of those that the API has, never the answer's own text */
 };
 
-/* text ends with the empty line. 0, or -EPROTO. */
+/* text ends with the empty line, and a NUL follows its len bytes. 0, or -EPROTO. */
 int head_parse(const char *text, size_t len, struct head *head);
 
 #endif

@@ -462,11 +462,8 @@ function rowMade(row) {
 			row.name ? ' ' + clean(row.to) : '');
 	}
 	button.type = 'button';
-	if (rule) {
-		put(button, 'Allow ' + ruleText(rule));
-		button.setAttribute('aria-label', 'Allow ' + clean(row.vm) + ' to reach ' + ruleText(rule));
+	if (rule)
 		act.append(button);
-	}
 	button.addEventListener('click', () => {
 		if (row.state === 'open' || row.state === 'failed')
 			allow(row);
@@ -489,14 +486,14 @@ function drawRow(row) {
 		' · ' + new Date(row.time).toLocaleTimeString() +
 		(isQuic(row) ? ' · HTTP/3, which rules by name never admit: clients fall back to TCP' : ''));
 	row.li.className = row.state;
-	button.className = row.state === 'allowed' ? 'undo' : 'allow';
 	button.setAttribute('aria-disabled', String(row.state === 'asking' || page.ended));
-	if (rule)
-		put(button, row.state === 'allowed' ? 'Undo' : 'Allow ' + ruleText(rule));
-	if (rule && row.state === 'allowed')
-		button.setAttribute('aria-label', 'Take back: allow ' + ruleText(rule));
-	else if (rule)
-		button.setAttribute('aria-label', 'Allow ' + clean(row.vm) + ' to reach ' + ruleText(rule));
+	if (rule && row.state !== 'asking') {
+		const allowed = row.state === 'allowed';
+		button.className = allowed ? 'undo' : 'allow';
+		put(button, allowed ? 'Undo' : 'Allow ' + ruleText(rule));
+		button.setAttribute('aria-label', allowed ? 'Take back: allow ' + ruleText(rule)
+			: 'Allow ' + clean(row.vm) + ' to reach ' + ruleText(rule));
+	}
 	said.className = row.state === 'failed' ? 'said bad' : 'said';
 	put(said, row.state === 'allowed' ? 'Allowed: ' + ruleText(rule) + ' is the first rule of ' +
 		clean(row.vm) + '’s policy now.' : row.state === 'failed' ? clean(row.error) : '');

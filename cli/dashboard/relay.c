@@ -15,7 +15,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define HEAD_MAX 16384
+#define HEAD_MAX 8192
 #define CHUNK_MAX 65536
 #define ANSWER_TIMEOUT_S 35 /* longer than netctld takes for anything */
 #define FOREVER_S (365 * 86400)
@@ -110,25 +110,28 @@ static void pass_on(struct relay *relay)
 	}
 }
 
-static int take_head(struct relay *relay)
+/* Takes the head off what has come, if it is whole. */
+static int take_head(struct relay *relay, struct head *head)
 {
 	struct evbuffer *in = bufferevent_get_input(relay->api);
 	struct evbuffer_ptr end = evbuffer_search(in, "\r\n\r\n", 4, NULL);
-	static const struct timeval forever = {.tv_sec = FOREVER_S};
-	struct head head;
+	char text[HEAD_MAX + 1];
 	size_t len;
-	int rc;
 
 	if (end.pos < 0)
 		return evbuffer_get_length(in) > HEAD_MAX ? -EPROTO : -EAGAIN;
 	len = (size_t)end.pos + 4;
-	rc = len > HEAD_MAX
-		? -EPROTO
-		: head_parse((const char *)evbuffer_pullup(in, end.pos + 4), len, &head);
-	if (rc < 0)
-		return rc;
-	evbuffer_drain(in, len);
-	relay->left = head.length;
+	if (len > HEAD_MAX || evbuffer_remove(in, text, len) != (int)len)
+		return -EPROTO;
+	text[len] = '\0';
+	return head_parse(text, len, head);
+}
+
+static void begin(struct relay *relay, const struct head *head)
+{
+	static const struct timeval forever = {.tv_sec = FOREVER_S};
+
+	relay->left = head->length;
 	relay->begun = true;
 	if (relay->endless) {
 		bufferevent_set_timeouts(relay->api, NULL, NULL);
@@ -136,21 +139,28 @@ static int take_head(struct relay *relay)
 	}
 	relay->head(relay->http);
 	evhttp_add_header(
-		evhttp_request_get_output_headers(relay->http), "Content-Type", head.type);
-	evhttp_send_reply_start(relay->http, head.status, NULL);
-	return 0;
+		evhttp_request_get_output_headers(relay->http), "Content-Type", head->type);
+	evhttp_send_reply_start(relay->http, head->status, NULL);
 }
 
 static void on_answer(struct bufferevent *api, void *arg)
 {
 	struct relay *relay = arg;
-	int rc = relay->begun ? 0 : take_head(relay);
+	struct head head;
+	int rc;
 
 	(void)api;
-	if (rc == 0)
-		pass_on(relay);
-	else if (rc != -EAGAIN)
-		fail(relay);
+	if (!relay->begun) {
+		rc = take_head(relay, &head);
+		if (rc == -EAGAIN)
+			return;
+		if (rc < 0) {
+			fail(relay);
+			return;
+		}
+		begin(relay, &head);
+	}
+	pass_on(relay);
 }
 
 static void on_end(struct bufferevent *api, short what, void *arg)

@@ -204,7 +204,8 @@ static int read_local(struct json_object *doc, struct forward_spec *spec, struct
 	if (strcmp(protocol, "unix") == 0) {
 		spec->kind = LISTENER_UNIX;
 		if (local[0] != '/' || strlen(local) > unix_path_max())
-			return error_set(err, 500, NULL, "\"%.200s\" is no path of a socket", local);
+			return error_set(
+				err, 500, NULL, "\"%.200s\" is no path of a socket", local);
 		strcpy(spec->path, local);
 		return 0;
 	}
@@ -216,8 +217,8 @@ static int read_local(struct json_object *doc, struct forward_spec *spec, struct
 	return 0;
 }
 
-static int read_remote(const struct vm *vm, struct json_object *doc, struct forward_spec *spec,
-	struct error *err)
+static int read_remote(
+	const struct vm *vm, struct json_object *doc, struct forward_spec *spec, struct error *err)
 {
 	const char *remote = "", *host;
 	uint16_t port = 0;
@@ -241,8 +242,8 @@ static int read_remote(const struct vm *vm, struct json_object *doc, struct forw
 }
 
 /* In gvproxy's own words, which tools look for. */
-static int check_free(struct vm *vm, struct json_object *doc, const struct forward_spec *spec,
-	struct error *err)
+static int check_free(
+	struct vm *vm, struct json_object *doc, const struct forward_spec *spec, struct error *err)
 {
 	const char *local = "", *protocol = "tcp";
 	char id[FORWARD_ID_LEN];
@@ -337,9 +338,8 @@ static struct json_object *proxy_json(const struct vm *vm, const struct forward 
 	snprintf(remote, sizeof(remote), "%s%s", spec->kind == LISTENER_UNIX ? "tcp://" : "", text);
 	snprintf(any, sizeof(any), ":%u", spec->listen.port);
 	json_put_string(doc, "local",
-		spec->kind == LISTENER_UNIX                     ? spec->path
-			: addr_is_unspecified(&spec->listen.addr) &&
-				addr_is_v4(&spec->listen.addr)
+		spec->kind == LISTENER_UNIX ? spec->path
+			: addr_is_unspecified(&spec->listen.addr) && addr_is_v4(&spec->listen.addr)
 			? any
 			: endpoint_format(&spec->listen, text, sizeof(text)));
 	json_put_string(doc, "remote", remote);

@@ -155,9 +155,8 @@ static int read_body(struct api_request *request, enum api_body wanted)
 	} else if (wanted == API_BODY_NONE) {
 		return 0;
 	} else {
-		request->body = json_read_deeper(
-			len ? (const char *)evbuffer_pullup(in, -1) : "", len,
-			wanted == API_BODY_STATE ? STATE_DEPTH : 0, &err);
+		request->body = json_read_deeper(len ? (const char *)evbuffer_pullup(in, -1) : "",
+			len, wanted == API_BODY_STATE ? STATE_DEPTH : 0, &err);
 		if (request->body)
 			return 0;
 	}

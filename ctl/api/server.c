@@ -29,9 +29,10 @@ struct connection {
 	TAILQ_ENTRY(connection) next;
 	struct api *api;
 	struct bufferevent *bev;
-	struct event *deadline; /* for the next request to be here in full; pending while it is not */
-	int64_t since_ms;       /* that it is awaited */
-	size_t unread;          /* bytes that came of it */
+	struct event
+		*deadline; /* for the next request to be here in full; pending while it is not */
+	int64_t since_ms;  /* that it is awaited */
+	size_t unread;     /* bytes that came of it */
 	void (*closed)(void *arg);
 	void *arg;
 };
@@ -170,7 +171,8 @@ static bool make_room(struct api *api)
 {
 	struct connection *c;
 
-	TAILQ_FOREACH_REVERSE(c, &api->connections, connection_list, next) {
+	TAILQ_FOREACH_REVERSE(c, &api->connections, connection_list, next)
+	{
 		if (!evtimer_pending(c->deadline, NULL))
 			continue;
 		if (clock_ms() - c->since_ms < API_PATIENCE_MS)
@@ -199,14 +201,16 @@ static struct bufferevent *on_accepted(struct event_base *base, void *arg)
 		free(c);
 		return NULL;
 	}
+	/* Before it is in the list: it looks as the dead do, for evhttp has not got it yet. */
 	forget_dead(api);
+	if (api->n + 1 >= API_CONNECTIONS_MAX && !make_room(api))
+		pause_accept(api);
 	c->api = api;
 	bufferevent_incref(c->bev);
 	evbuffer_add_cb(bufferevent_get_input(c->bev), on_bytes, c);
 	TAILQ_INSERT_HEAD(&api->connections, c, next);
 	await_request(c);
-	if (++api->n >= API_CONNECTIONS_MAX && !make_room(api))
-		pause_accept(api);
+	api->n++;
 	return c->bev;
 }
 

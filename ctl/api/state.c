@@ -24,6 +24,8 @@ static struct json_object *answer(const struct state *state, bool dry_run)
 	json_put_bool(doc, "applied", !dry_run);
 	json_object_object_add(doc, "changes", json_object_get(state_changes(state)));
 	json_object_object_add(doc, "missing_secrets", json_object_get(state_missing(state)));
+	json_object_object_add(
+		doc, "missing_proxy_passwords", json_object_get(state_no_password(state)));
 	return doc;
 }
 
@@ -48,9 +50,12 @@ void api_state_put(struct api_request *request)
 		(require_secrets = api_query_bool(request, "require_secrets")) < 0)
 		return;
 	state = state_read(&request->daemon->vms, request->body, &err);
-	if (state && require_secrets && json_object_array_length(state_missing(state))) {
-		error_set(&err, 409, "secrets", "secrets are missing: %.300s",
-			json_text(state_missing(state)));
+	if (state && require_secrets &&
+		json_object_array_length(state_missing(state)) +
+			json_object_array_length(state_no_password(state))) {
+		error_set(&err, 409, "secrets",
+			"secrets are missing: %.200s, proxy passwords: %.100s",
+			json_text(state_missing(state)), json_text(state_no_password(state)));
 		api_problem(request, &err);
 	} else if (!state) {
 		api_problem(request, &err);

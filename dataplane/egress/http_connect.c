@@ -128,7 +128,7 @@ static enum handshake_step final(struct handshake *h)
 
 	if (status / 100 == 2)
 		return HANDSHAKE_DONE;
-	if (status == 407)
+	if (status == 407 || status == 401) /* tinyproxy's word for a wrong password */
 		return HANDSHAKE_DENIED;
 	h->err = status == 504 ? -ETIMEDOUT : status / 100 == 5 ? -EHOSTUNREACH : -ECONNREFUSED;
 	return HANDSHAKE_REFUSED;

@@ -13,8 +13,8 @@ static bool any_name_counts(const struct names *names, const struct addr *addr)
 	return !policy_addr_is_private(addr) || (table && policy_table_addr_by_prefix(table, addr));
 }
 
-bool names_admit(
-	void *arg_names, const struct addr *addr, bool (*match)(void *arg, const char *name), void *arg)
+bool names_admit(void *arg_names, const struct addr *addr,
+	bool (*match)(void *arg, const char *name), void *arg)
 {
 	const struct names *names = arg_names;
 	const char *list[DNS_NAMES_EACH];

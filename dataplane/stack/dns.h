@@ -106,8 +106,7 @@ void dns_names_walk(const struct dns *dns,
 	void (*fn)(void *arg, const struct dns_name *names, size_t count), void *arg);
 /* The names of one address that count now, at most max: the last given out first, a question's
  * before its CNAMEs'. They live until the next answer. */
-size_t dns_names_at(
-	const struct dns *dns, const struct addr *addr, const char **names, size_t max);
+size_t dns_names_at(const struct dns *dns, const struct addr *addr, const char **names, size_t max);
 /* Whether a local name has the address. */
 bool dns_hosts_have(const struct dns *dns, const char *name, const struct addr *addr);
 

@@ -113,8 +113,8 @@ struct dns_query_info {
 	struct dns_question question;
 	size_t question_end; /* offset after the question */
 	bool edns;
-	bool dnssec;  /* asks for signatures (DO, RFC 3225) */
-	bool special; /* has options or records that the answer may depend on */
+	bool dnssec;       /* asks for signatures (DO, RFC 3225) */
+	bool special;      /* has options or records that the answer may depend on */
 	uint16_t udp_size; /* the largest answer by UDP: by EDNS, never below 512 */
 };
 

@@ -330,8 +330,8 @@ static void out_send(struct udp *udp, const struct packet *p, const struct flow_
 	if (!peer)
 		return;
 	way = udp_relay_way(&out->relay, peer);
-	if (way < 0) {
-		refuse(udp, p, -way);
+	if (way < 0) { /* "host unreachable" is nothing that UDP's users are told */
+		refuse(udp, p, EACCES);
 		return;
 	}
 	out->flow.used = loop_now(udp->loop);

@@ -132,7 +132,7 @@ static void give_back(struct udp_out *out, const struct udp_relay_held *held)
 	struct udp *udp = out->flow.udp;
 	struct flow_key key = {.guest = out->flow.entry.key.guest,
 		.remote = egress_from_host(udp->egress, &held->host)};
-	struct udp_batch_error error = {.err = EHOSTUNREACH, .dst = held->host, .from = addr_any};
+	struct udp_batch_error error = {.err = EACCES, .dst = held->host, .from = addr_any};
 
 	if (out->relay.straight) {
 		udp_sock_send(&out->sock, &held->host, NULL, held->data, held->len);

@@ -125,6 +125,9 @@ static bool pass(struct end *from, struct end *to, size_t max, size_t *budget)
 	}
 	taken = give(from, to, scratch, (size_t)n);
 	counter_add(from->relay->relays->counters, COUNTER_VSOCK_RELAYED_BYTES, (uint64_t)n);
+	counter_add(from->relay->relays->counters,
+		from->way == LIMITS_OUT ? COUNTER_VSOCK_RX_BYTES : COUNTER_VSOCK_TX_BYTES,
+		(uint64_t)n);
 	loop_moved(from->relay->relays->loop, (size_t)n);
 	*budget -= (size_t)n;
 	return taken >= 0 && hold(to, scratch + taken, (size_t)(n - taken));

@@ -13,6 +13,7 @@ import tempfile
 import time
 
 import guests
+import names
 import policy
 import vsock
 from guests import DIE_WITH_US, Failure
@@ -349,11 +350,11 @@ def bits(text):
 
 
 def parse_options():
-    names = [g.name for g in GUESTS]
+    known = [g.name for g in GUESTS]
     parser = argparse.ArgumentParser(prog="tests/bench/run", add_help=False)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3)
-    parser.add_argument("--only", type=some_of([*names, "policy"]), default=names)
+    parser.add_argument("--only", type=some_of([*known, "policy", "names"]), default=known)
     parser.add_argument("--metrics", type=some_of(ALL_METRICS), default=list(ALL_METRICS))
     parser.add_argument("--peers")
     parser.add_argument("--udp-rate", type=bits, default=1e9)
@@ -433,6 +434,9 @@ def main():
     try:
         if "policy" in options.only:
             policy.measure(options)
+            return 0
+        if "names" in options.only:
+            names.measure(options)
             return 0
         found = present(options)
         vsock.raise_file_limit()

@@ -124,7 +124,7 @@ def test_click_can_be_undone(daemon, guests, web, tab):
     tab.click("#refusals-list button")
     tab.wait("document.querySelector('button.undo')")
     tab.click("#refusals-list button.undo")
-    tab.wait("document.querySelector('button.allow')")
+    tab.wait("document.querySelector('li.open button.allow')")
     assert rules(daemon) == CLOSED["rules"]
     assert knock(guest, web.port) == ""
 

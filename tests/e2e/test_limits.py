@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Limits of a VM: rates in and out, flows, new flows; over the NIC and over vsock, changed while they hold."""
 
+import errno
 import json
 import os
 import signal
@@ -334,6 +335,80 @@ def test_nic_and_vsock_share(daemon, guests, meter):
     for transfer in transfers:
         transfer.stop()
     peer.close()
+
+
+class TsiGuest:
+    """A guest without a network of its own, that asks its host for each socket."""
+
+    vm = "tsi"
+
+    def __init__(self, daemon, **body):
+        self.daemon = daemon
+        record = daemon.ask("POST", "/v1/vms", dict(body, name=self.vm, link={"kind": "none"}, policy="open",
+                                                    host_access=True, vsock={"kind": "stream"}))
+        self.peer = tsi.Guest(record["vsock"]["path"])
+
+    def counters(self):
+        return self.daemon.counters(self.vm)
+
+    def connect(self, port):
+        return self.peer.connect_tsi("127.0.0.1", port)
+
+
+@pytest.fixture
+def tsi_guest(daemon):
+    it = TsiGuest(daemon)
+    yield it
+    it.peer.close()
+
+
+def test_tsi_stream(tsi_guest, meter):
+    limit(tsi_guest, rate_out=20 * MBIT)
+    stream = tsi_guest.connect(meter.port).stream
+    over = threading.Event()
+
+    def pour():
+        while not over.is_set():
+            stream.send(bytes(32768))
+    thread = threading.Thread(target=pour, daemon=True)
+    thread.start()
+    wait_for(lambda: meter.total > MBIT, 5, "bytes")
+    near(meter.rate(1.5), 20 * MBIT)
+    over.set()
+    thread.join(5)
+
+
+def test_tsi_new_flows(tsi_guest, meter):
+    """A CONNECT beyond the rate is refused at once: nobody repeats it."""
+    limit(tsi_guest, new_flows=5)
+    time.sleep(1.1)
+    held, refused = [], []
+    for _ in range(8):
+        try:
+            held.append(tsi_guest.connect(meter.port))
+        except OSError as error:
+            refused.append(error.errno)
+    assert 5 <= len(held) <= 6 and set(refused) == {errno.EAGAIN}, (len(held), refused)
+    assert tsi_guest.counters()["limit.new_flows"] == len(refused)
+
+
+def test_tsi_datagrams(tsi_guest):
+    limit(tsi_guest, rate_out=1 * MBIT)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sink, tsi_guest.peer.udp() as sock:
+        sink.bind(("127.0.0.1", 0))
+        sink.settimeout(0.5)
+        # 50 ms of it, and what comes meanwhile.
+        for _ in range(200):
+            sock.sendto(bytes(1000), "127.0.0.1", sink.getsockname()[1])
+        wait_for(lambda: tsi_guest.counters()["drop.limit_out"] > 100, 5, "drops")
+        got = 0
+        try:
+            while True:
+                got += len(sink.recv(2000)) // 1000
+        except socket.timeout:
+            pass
+        counters = tsi_guest.counters()
+        assert got >= 5 and got + counters["drop.limit_out"] == 200, (got, counters)
 
 
 # --- flows ---------------------------------------------------------------------------------------

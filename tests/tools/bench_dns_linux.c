@@ -91,7 +91,8 @@ static void serve(const char *addr, const char *port)
 	for (;;) {
 		struct sockaddr_in from;
 		socklen_t from_len = sizeof(from);
-		ssize_t n = recvfrom(fd, packet, sizeof(packet), 0, (struct sockaddr *)&from, &from_len);
+		ssize_t n = recvfrom(
+			fd, packet, sizeof(packet), 0, (struct sockaddr *)&from, &from_len);
 		size_t out = n > 0 ? answer(packet, (size_t)n) : 0;
 
 		if (out)
@@ -136,8 +137,7 @@ static void ask(struct load *l, unsigned i)
 	if (l->at[i].fd >= 0)
 		close(l->at[i].fd);
 	l->at[i].fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
-	if (l->at[i].fd < 0 ||
-		connect(l->at[i].fd, (struct sockaddr *)&l->to, sizeof(l->to)) < 0)
+	if (l->at[i].fd < 0 || connect(l->at[i].fd, (struct sockaddr *)&l->to, sizeof(l->to)) < 0)
 		fail("connect");
 	l->ids[i] = (uint16_t)l->asked++;
 	len = question(packet, l->ids[i], name);
@@ -155,7 +155,8 @@ static void take(struct load *l, unsigned i)
 		return;
 	if (n < HEADER || packet[0] != l->ids[i] >> 8 || packet[1] != (l->ids[i] & 255) ||
 		packet[3] & 15 || !packet[7]) {
-		fprintf(stderr, "bench_dns: not an answer: %s\n", n < 0 ? strerror(errno) : "its code");
+		fprintf(stderr, "bench_dns: not an answer: %s\n",
+			n < 0 ? strerror(errno) : "its code");
 		exit(1);
 	}
 	l->done++;

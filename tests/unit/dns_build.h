@@ -117,8 +117,8 @@ static inline void add_soa(struct message *m, const char *zone, uint32_t ttl, ui
 }
 
 /* ttl: extended code, version and flags (DO is 0x8000). */
-static inline void add_opt(struct message *m, uint16_t size, uint32_t ttl, const void *options,
-	size_t len)
+static inline void add_opt(
+	struct message *m, uint16_t size, uint32_t ttl, const void *options, size_t len)
 {
 	size_t at = begin_record(m, IN_ADDITIONAL, "", DNS_OPT, ttl);
 

@@ -185,7 +185,8 @@ START_TEST(the_question_is_the_askers_own)
 	a.b[2] |= DNS_AA >> 8;
 	put(&q, &a, 0);
 	ck_assert_uint_eq(get(&other, 0), a.len);
-	ck_assert_mem_eq(got + DNS_HEADER_LEN, other.b + DNS_HEADER_LEN, other.len - DNS_HEADER_LEN);
+	ck_assert_mem_eq(
+		got + DNS_HEADER_LEN, other.b + DNS_HEADER_LEN, other.len - DNS_HEADER_LEN);
 	ck_assert_uint_eq(load_be16(got + 2) & DNS_AA, 0);
 }
 END_TEST
@@ -252,7 +253,7 @@ START_TEST(opt_is_our_own)
 	ck_assert_uint_eq(load_be16(got + bare + 1), DNS_OPT);
 	ck_assert_uint_eq(load_be32(got + bare + 5), 0x8000);
 	ck_assert_uint_eq(load_be16(got + bare + 9), 0); /* nobody else's cookie */
-	add_a(&a, "a.example", 60, 1);			 /* something behind it */
+	add_a(&a, "a.example", 60, 1);                   /* something behind it */
 	a.b[7]--;
 	a.b[11]++;
 	put(&q, &a, 0);
@@ -312,8 +313,8 @@ START_TEST(long_answers_are_bounded_in_all_and_each)
 			add_a(&a, name, 60, 1);
 		put(&q, &a, 0);
 	}
-	ck_assert_uint_le(dns_cache_count(cache),
-		DNS_CACHE_BYTES_MAX / (DNS_CACHE_MESSAGE_MAX - 64));
+	ck_assert_uint_le(
+		dns_cache_count(cache), DNS_CACHE_BYTES_MAX / (DNS_CACHE_MESSAGE_MAX - 64));
 	ck_assert_uint_gt(get(&q, 0), 0);
 	while (a.len <= DNS_CACHE_MESSAGE_MAX)
 		add_a(&a, name, 60, 1);

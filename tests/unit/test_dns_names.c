@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 static struct dns_names *log_;
 static const char *names[DNS_NAMES_EACH + 1];
@@ -158,7 +159,7 @@ END_TEST
 
 START_TEST(the_log_is_bounded_and_forgets_the_oldest)
 {
-	uint64_t start = clock_ms();
+	clock_t start = clock(); /* of this process: a busy machine makes it no longer */
 
 	for (uint32_t i = 0; i < DNS_NAMES_MAX + 1000; i++) {
 		struct addr a = v4(i);
@@ -172,7 +173,7 @@ START_TEST(the_log_is_bounded_and_forgets_the_oldest)
 	dns_names_each(log_, 0, tell, NULL);
 	ck_assert_uint_eq(told, DNS_NAMES_MAX);
 	ck_assert_uint_eq(batches, DNS_NAMES_MAX / DNS_NAMES_BATCH);
-	ck_assert_uint_lt(clock_ms() - start, 2000);
+	ck_assert_int_lt(clock() - start, 2 * CLOCKS_PER_SEC);
 }
 END_TEST
 

@@ -70,8 +70,8 @@ static void set_policy(const char *prefix)
 
 	if (prefix) {
 		ck_assert_int_eq(prefix_parse(prefix, true, &to), 0);
-		rules[in.n_rules++] =
-			(struct policy_rule){.allow = true, .to = &to, .n_to = 1, .by = 1};
+		rules[in.n_rules++] = (struct policy_rule){
+			.allow = true, .to = &to, .n_to = 1, .by = 1};
 	}
 	ck_assert_int_eq(policy_table_compile(&in, &blob, &len, NULL), 0);
 	ck_assert_int_eq(egress_policy_set(egress, blob, len, 0), 0);
@@ -149,8 +149,8 @@ END_TEST
 
 START_TEST(a_private_address_has_a_name_only_where_a_prefix_admits_it)
 {
-	static const char *const private[] = {
-		"10.0.0.1", "192.168.7.7", "169.254.169.254", "fd00::1", "fe80::1", "64:ff9b::a00:1"};
+	static const char *const private[] = {"10.0.0.1", "192.168.7.7", "169.254.169.254",
+		"fd00::1", "fe80::1", "64:ff9b::a00:1"};
 
 	for (size_t i = 0; i < sizeof(private) / sizeof(private[0]); i++) {
 		know(private[i], "a.example", 60000);
