@@ -336,10 +336,16 @@ function isHostName(name) {
 		/[a-z]/i.test(name.replace(/\.$/, '').split('.').pop());
 }
 
-// The rule that would admit it, or null where none would.
+// A name that our DNS did not answer, to the resolver that was asked.
+const isQuery = (row) => row.port === 53 && isHostName(row.name);
+
+// The rule that would admit it, or null where none would. After a query nobody knows yet what the guest
+// would do with the answer: it gets the commonest, and what else it tries is a refusal with its port.
 function ruleOf(row) {
 	if (row.to === 'others' || row.by === 'host_access' || isQuic(row))
 		return null;
+	if (isQuery(row))
+		return {action: 'allow', to: [row.name], ports: ['443'], proto: 'tcp'};
 	const rule = {action: 'allow', to: [isHostName(row.name) ? row.name : row.to]};
 	if (row.proto !== 'icmp')
 		rule.ports = [String(row.port)];
@@ -356,6 +362,8 @@ function ruleText(rule) {
 
 function whyText(row) {
 	switch (row.by) {
+	case undefined:
+		return 'more than could be told apart';
 	case 'rule':
 		return 'by rule ' + row.rule;
 	case 'preset':
@@ -369,7 +377,8 @@ function whyText(row) {
 
 function refused(event) {
 	const data = event.data || {}, vm = page.vms.get(event.vm), time = Date.parse(event.time);
-	const key = JSON.stringify([event.vm, data.proto, data.to, data.port, data.name]);
+	const key = JSON.stringify(isQuery(data) ? [event.vm, 'query', data.name]
+		: [event.vm, data.proto, data.to, data.port, data.name]);
 	let row = page.refusals.get(key);
 
 	if (vm)
@@ -456,6 +465,8 @@ function rowMade(row) {
 	to.append(make('span', 'vmname', clean(row.vm) + ' → '));
 	if (row.to === 'others') {
 		to.append(make('b', '', 'other destinations'));
+	} else if (isQuery(row)) {
+		to.append(make('b', '', clean(row.name)));
 	} else {
 		const port = row.proto === 'icmp' ? '' : (row.to.includes(':') ? ' port ' : ':') + row.port;
 		to.append(make('b', '', clean(row.name || row.to) + port),
@@ -480,10 +491,9 @@ function rowMade(row) {
 function drawRow(row) {
 	const {why, said, button} = row.parts, rule = ruleOf(row);
 	const count = row.count === 1 ? '' : ' · ' + row.count + ' times';
-	const proto = row.proto ? row.proto + ' · ' : '';
+	const proto = isQuery(row) ? 'DNS query · ' : row.proto ? row.proto + ' · ' : '';
 
-	put(why, proto + (row.to === 'others' ? 'more than could be told apart' : whyText(row)) + count +
-		' · ' + new Date(row.time).toLocaleTimeString() +
+	put(why, proto + whyText(row) + count + ' · ' + new Date(row.time).toLocaleTimeString() +
 		(isQuic(row) ? ' · HTTP/3, which rules by name never admit: clients fall back to TCP' : ''));
 	row.li.className = row.state;
 	button.setAttribute('aria-disabled', String(row.state === 'asking' || page.ended));

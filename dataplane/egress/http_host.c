@@ -89,8 +89,8 @@ static bool read_length(struct text value, struct request *request)
 	for (size_t i = 0; i < value.len; i++) {
 		if (value.p[i] < '0' || value.p[i] > '9')
 			return false;
-		request->content_length =
-			request->content_length * 10 + (uint64_t)(value.p[i] - '0');
+		request->content_length = request->content_length * 10 +
+			(uint64_t)(value.p[i] - '0');
 	}
 	return true;
 }

@@ -25,10 +25,10 @@
 
 enum http_host_state { HTTP_HEAD, HTTP_CHUNK, HTTP_CHUNK_END, HTTP_TRAILER };
 
-struct http_host { /* zeroed at the first byte of a connection */
-	size_t seen;  /* bytes of the unit under way that have been looked at */
-	size_t line;  /* of a head's: the length of its first line, 0: not known yet */
-	uint8_t state; /* enum http_host_state: what the unit is */
+struct http_host {             /* zeroed at the first byte of a connection */
+	size_t seen;           /* bytes of the unit under way that have been looked at */
+	size_t line;           /* of a head's: the length of its first line, 0: not known yet */
+	uint8_t state;         /* enum http_host_state: what the unit is */
 	bool connect, upgrade; /* the request before was, or asked for, such */
 };
 

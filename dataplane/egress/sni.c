@@ -169,7 +169,8 @@ static int next_hello(struct sni *sni, const uint8_t *bytes, size_t len, struct 
  * where more of it must be seen. Behind a ChangeCipherSpec it may also be the encrypted end of a
  * TLS 1.2 handshake, bytes that may be anything, and then one in 2^18 looks like a ClientHello.
  */
-static int is_hello(const struct sni *sni, const struct record *record, const uint8_t *bytes, size_t len)
+static int is_hello(
+	const struct sni *sni, const struct record *record, const uint8_t *bytes, size_t len)
 {
 	size_t look = record->len < HELLO_LOOK ? record->len : HELLO_LOOK;
 	uint32_t message;
@@ -225,6 +226,5 @@ static int next_record(struct sni *sni, const uint8_t *bytes, size_t len, struct
 
 int sni_next(struct sni *sni, const uint8_t *bytes, size_t len, struct unit *unit)
 {
-	return sni->second ? next_record(sni, bytes, len, unit)
-			   : next_hello(sni, bytes, len, unit);
+	return sni->second ? next_record(sni, bytes, len, unit) : next_hello(sni, bytes, len, unit);
 }

@@ -20,12 +20,13 @@
 
 #define SNI_FIRST_BYTE 0x16 /* of TLS: a handshake record */
 
-struct sni { /* zeroed at the first byte of a connection */
+struct sni {       /* zeroed at the first byte of a connection */
 	size_t at; /* of the ClientHello under way: where its next record begins */
-	uint32_t have, need; /* and its bytes in the records before, and in all (0: not known yet) */
-	bool second;         /* one has passed */
-	bool early;          /* and it announced early data */
-	bool changed;        /* a ChangeCipherSpec has passed */
+	uint32_t have,
+		need; /* and its bytes in the records before, and in all (0: not known yet) */
+	bool second;  /* one has passed */
+	bool early;   /* and it announced early data */
+	bool changed; /* a ChangeCipherSpec has passed */
 };
 
 /* 1: a unit; 0: more bytes are needed; -EPROTO: this is no TLS, or not a client's. */

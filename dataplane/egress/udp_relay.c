@@ -282,7 +282,7 @@ struct udp_peer *udp_relay_from(struct udp_relay *r, struct udp_peers *peers, co
 		host = aliased(r, &from);
 		peer = host ? udp_peers_find(peers, host) : NULL;
 	}
-	if (!peer || peer->relay != r->serial) {
+	if (!peer || !r->standing || peer->relay != r->serial) {
 		counter_inc(r->counters, COUNTER_PROXY_UDP_DROPPED);
 		return NULL;
 	}

@@ -15,10 +15,10 @@
 #include <stdint.h>
 
 struct unit {
-	size_t len;    /* bytes */
-	uint64_t skip; /* behind it so many bytes are no matter of names */
-	bool names;    /* a server should be named by it */
-	bool last;     /* nothing behind it is a matter of names */
+	size_t len;                 /* bytes */
+	uint64_t skip;              /* behind it so many bytes are no matter of names */
+	bool names;                 /* a server should be named by it */
+	bool last;                  /* nothing behind it is a matter of names */
 	char name[POLICY_NAME_LEN]; /* as policy_name_parse() leaves it; "": none */
 };
 

@@ -159,8 +159,7 @@ static bool admit(struct verify *v, const struct unit *unit)
 	counter_inc(f->counters,
 		v->protocol == TLS ? COUNTER_VERIFY_TLS_HELLOS : COUNTER_VERIFY_HTTP_REQUESTS);
 	if (unit->name[0])
-		ok = egress_admit_as(
-			f->egress, f->who, IP_PROTO_TCP, &f->dst, unit->name, f->pass);
+		ok = egress_admit_as(f->egress, f->who, IP_PROTO_TCP, &f->dst, unit->name, f->pass);
 	else
 		ok = egress_admit_nameless(f->egress, f->who, IP_PROTO_TCP, &f->dst, f->pass);
 	if (!ok)

@@ -122,9 +122,9 @@ static uint32_t least(uint32_t a, uint32_t b)
 static bool soa_minimum(const struct dns_cursor *c, const struct dns_record *r, uint32_t *out)
 {
 	struct dns_cursor data = {c->msg, r->data + r->data_len, r->data};
-	struct dns_wire name;
+	struct dns_wire server, mailbox;
 
-	if (!dns_read_name(&data, &name) || !dns_read_name(&data, &name) ||
+	if (!dns_read_name(&data, &server) || !dns_read_name(&data, &mailbox) ||
 		data.len - data.at != 20)
 		return false;
 	*out = load_be32(c->msg + data.at + 16);

@@ -94,15 +94,15 @@ enum tcp_ack { TCP_ACK_NONE, TCP_ACK_LATER, TCP_ACK_SOON };
 struct tcp_flow {
 	struct flow_entry entry; /* first: flow_table gives it back */
 	struct tcp *tcp;
-	struct host_side host;                 /* fd -1 while dialling */
-	struct egress_request *request;        /* the dial, while dialling */
-	struct egress_pass pass;               /* zeros for inbound flows and our own DNS */
-	struct verify *verify;                 /* while the guest's names are looked at, else NULL */
-	struct tcp_open *open;                 /* who waits for the guest's answer, or NULL */
-	struct event ready;                    /* edge-triggered, both ways */
-	struct task task;                      /* sends what the host has */
-	struct timer timer;                    /* handshake, retransmission, window probes */
-	struct timer idle_timer;               /* idle, half-closed, keepalive */
+	struct host_side host;          /* fd -1 while dialling */
+	struct egress_request *request; /* the dial, while dialling */
+	struct egress_pass pass;        /* zeros for inbound flows and our own DNS */
+	struct verify *verify;          /* while the guest's names are looked at, else NULL */
+	struct tcp_open *open;          /* who waits for the guest's answer, or NULL */
+	struct event ready;             /* edge-triggered, both ways */
+	struct task task;               /* sends what the host has */
+	struct timer timer;             /* handshake, retransmission, window probes */
+	struct timer idle_timer;        /* idle, half-closed, keepalive */
 	struct tcp_flow *ack_next, **ack_prev; /* in one of tcp's two lists of ACKs owed */
 	uint8_t *spill; /* spill_len bytes acknowledged, not yet written, from spill_at on */
 	uint32_t spill_len, spill_at, spill_size;

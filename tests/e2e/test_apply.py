@@ -19,11 +19,18 @@ FREE = {"listen": {"port": 0}, "to": {"port": 80}}
 VALUE = b"correct horse battery staple"
 
 
+def give_secrets(daemon):
+    for name in ("secrets/TOKEN", "secrets/OTHER", "proxy/password"):
+        assert daemon.api("PUT", "/v1/vms/web/" + name, VALUE).status == 204
+
+
 def furnish(daemon):
     """Two VMs with something of everything."""
     daemon.ask("POST", "/v1/vms", {
         "name": "web", "vsock": {"kind": "vhost", "cid": 7}, "host_access": True, "ttl": 86400,
         "net": {"subnet": "10.9.0.0/24", "mac": "52:54:00:00:00:01"},
+        "proxy": {"url": "socks5://user@192.0.2.9:1080", "no_proxy": ["corp.example"]},
+        "limits": {"rate_in": 100000000, "max_flows": 500},
         "dns": {"upstreams": ["192.0.2.1", "192.0.2.2:5353"], "search": ["test.internal"]},
         "policy": {"default": "deny", "rules": [
             {"action": "allow", "to": ["*.example.com", "10.0.0.0/8"], "ports": ["443"], "proto": "tcp"},
@@ -36,8 +43,7 @@ def furnish(daemon):
     daemon.ask("POST", "/v1/vms/web/maps", {"port": 5001, "to": {"unix": daemon.runtime + "/vms/web/up"}})
     daemon.ask("PUT", "/v1/vms/web/hosts", {"items": [{"name": "db.internal", "addresses": ["10.9.0.9"]}]})
     daemon.ask("PUT", "/v1/vms/web/env", {"MODE": "production", "deep": {"list": [1, 2.5, None]}})
-    for name in ("TOKEN", "OTHER"):
-        assert daemon.api("PUT", "/v1/vms/web/secrets/" + name, VALUE).status == 204
+    give_secrets(daemon)
     daemon.ask("POST", "/v1/vms", {"name": "bare", "link": {"kind": "none"}, "policy": "none"})
 
 
@@ -126,6 +132,8 @@ def test_export_wipe_apply(daemon):
     assert status == 0, err
     assert out.splitlines()[0] == "+ vm/bare" and "+ vm/web" in out.splitlines()
     assert ["netctl secret set web OTHER" in err, "netctl secret set web TOKEN" in err] == [True, True]
+    assert "password of VM web's proxy is missing" in err and len(err.splitlines()) == 3
+    give_secrets(daemon)
     assert seen(daemon) == before
     # They work, too: each forward listens.
     for forward in before["web"][1]["items"]:
@@ -135,10 +143,8 @@ def test_export_wipe_apply(daemon):
     assert os.path.exists(daemon.runtime + "/vms/web/in.sock")
     with open(path) as f:
         document = json.load(f)
-    assert applied(daemon, document).lines == []
-    for name in ("TOKEN", "OTHER"):
-        assert daemon.api("PUT", "/v1/vms/web/secrets/" + name, VALUE).status == 204
-    assert export(daemon) == document
+    it = applied(daemon, document)
+    assert it.lines == [] and it.err == "" and export(daemon) == document
     # And in a later life.
     daemon.kill()
     daemon.start()
@@ -185,6 +191,7 @@ def changed(document):
     bare, web = document["vms"]
     assert (bare["name"], web["name"]) == ("bare", "web")
     web["host_access"] = False
+    web["limits"]["max_flows"] = 600
     web["dns"]["upstreams"].remove("192.0.2.1")
     web["policy"]["rules"].insert(0, {"action": "deny", "to": ["10.1.0.0/16"]})
     web["policy"]["rules"][2]["action"] = "deny"
@@ -209,6 +216,7 @@ def test_dry_run_tells_and_does_nothing(daemon):
     ids = {json.dumps(f["to"]): f["id"] for f in before["web"][1]["items"]}
     first, gone = ids['{"port": 80}'], ids['{"port": 53}']
     for line in ("- vm/bare", "+ vm/fresh", "~ vm/web host_access: true -> false",
+                 "~ vm/web limits.max_flows: 500 -> 600",
                  '- vm/web dns.upstreams[0]: "192.0.2.1"',
                  '+ vm/web policy.rules[0]: {"action":"deny","to":["10.1.0.0/16"]}',
                  "~ vm/web forwards[%s].to.port: 80 -> 8080" % first,

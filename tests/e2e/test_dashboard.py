@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import socket
+import tempfile
 import time
 
 import pytest
@@ -16,6 +17,7 @@ from netctltest.browser import Browser, ScriptError
 from netctltest.namespace import TapGuest
 from netctltest.process import SLOW, Process, wait_for
 from netctltest.servers import WebServer
+from netctltest.world import World
 
 GATEWAY = "10.0.2.2"
 CLOSED = {"default": "deny", "rules": [{"action": "deny", "to": [GATEWAY]}]}
@@ -196,6 +198,90 @@ def test_nothing_moves_under_the_pointer(daemon, guests, tab):
     tab.wait(first % (GATEWAY, 2))
 
 
+# ---- names ---------------------------------------------------------------------------------------
+
+RESOLVER, API = "203.0.113.53", "203.0.113.80"
+ZONE = """$ORIGIN example.com.
+$TTL 300
+@   IN SOA ns root 1 3600 600 86400 60
+@   IN NS ns
+ns  IN A %s
+api IN A %s
+""" % (RESOLVER, API)
+
+
+@pytest.fixture(scope="module")
+def world():
+    if os.geteuid() != 0:
+        pytest.skip("unbound wants to be root")
+    with tempfile.TemporaryDirectory(prefix="nctw.") as directory:
+        it = World(directory, [RESOLVER, API])
+        try:
+            it.unbound(RESOLVER, {"example.com": ZONE})
+            it.nginx()
+            yield it
+        finally:
+            it.close()
+
+
+@pytest.fixture
+def named(world, browser):
+    """(make a guest with these settings of its DNS, the page), of a netctld among real servers."""
+    daemon = world.daemon()
+    made = []
+
+    def guest(**dns):
+        made.append(TapGuest(daemon, "web", host_access=False, dns=dict(dns, upstreams=[RESOLVER]), policy={
+            "default": "deny", "rules": [{"action": "allow", "to": ["other.example.com"]}]}))
+        return made[0]
+    try:
+        daemon.start()
+        dashboard = Dashboard(daemon)
+        tab = browser.tab()
+        tab.open(dashboard.link)
+        tab.wait(LIVE)
+        yield guest, tab
+        tab.close()
+        dashboard.process.stop()
+    finally:
+        for one in made:
+            one.close()
+        daemon.stop()
+        daemon.cleanup()
+
+
+def fetch(guest, name="api.example.com"):
+    return guest.run("curl -s --max-time 10 --connect-to %s:80:$(dig @%s +short +tries=1 %s):80 http://%s/"
+                     % (name, GATEWAY, name, name))[1]
+
+
+def test_refusal_with_a_name_is_admitted_by_it(named):
+    make, tab = named
+    guest = make(unlisted="answer")
+    assert fetch(guest) == ""
+    tab.wait(ROW % "api.example.com:80")
+    tab.click("#refusals-list button")
+    tab.wait("document.querySelector('li.allowed')")
+    assert rules(guest.daemon)[0] == {"action": "allow", "to": ["api.example.com"], "ports": ["80"], "proto": "tcp"}
+    assert fetch(guest) == "api.example.com at %s\n" % API
+
+
+def test_name_that_was_not_answered(named):
+    make, tab = named
+    guest = make()
+    assert fetch(guest) == ""
+    tab.wait(ROW % "DNS query")
+    assert "Allow api.example.com, tcp port 443" in tab.text("#refusals-list")
+    tab.click("#refusals-list button")
+    tab.wait("document.querySelector('li.allowed')")
+    assert fetch(guest) == ""
+    tab.wait(ROW % "api.example.com:80")
+    tab.run("document.activeElement.blur()")
+    tab.click("#refusals-list button.allow")
+    tab.wait("document.querySelectorAll('li.allowed').length === 2")
+    assert fetch(guest) == "api.example.com at %s\n" % API
+
+
 # ---- what guests write ---------------------------------------------------------------------------
 
 def test_guests_names_are_text_and_never_more_than_a_host(tab):
@@ -347,6 +433,23 @@ def test_idle_connections_do_not_push_the_page_out(daemon, dashboard, tab):
     assert len(os.listdir("/proc/%d/fd" % dashboard.process.pid)) < 64 + 64
     for one in idle:
         one.close()
+
+
+def test_stream_ends_with_its_reader(daemon, dashboard):
+    fds = "/proc/%d/fd" % dashboard.process.pid
+    before = len(os.listdir(fds))
+    session = dashboard.session()
+    wait_for(lambda: len(os.listdir(fds)) == before, 5, "an end of the connection")
+    for closing in (socket.SHUT_RDWR, None):
+        reader = socket.create_connection(("127.0.0.1", dashboard.port), 5)
+        reader.sendall(b"GET /v1/events?follow=1 HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n\r\n"
+                       % (dashboard.host.encode(), session.encode()))
+        assert reader.recv(12) == b"HTTP/1.1 200"
+        assert len(os.listdir(fds)) == before + 2
+        if closing is not None:
+            reader.shutdown(closing)
+        reader.close()
+        wait_for(lambda: len(os.listdir(fds)) == before, 5, "an end of the stream")
 
 
 def test_bad_command_lines(daemon, dashboard):

@@ -25,16 +25,20 @@ RULES = [{"action": "allow", "to": ["*.example.com", "192.0.2.0/24"], "ports": [
           "proto": "tcp", "verify": "dns"}]
 
 
+WEB = {"name": "web", "vsock": {"kind": "stream"}, "proxy": {"url": "socks5://user@127.0.0.1:1080"}}
+
+
 class World:
     """A netctld with two VMs: web has something of all, guest is one that talks."""
 
     def __init__(self, daemon):
         self.daemon = daemon
-        daemon.ask("POST", "/v1/vms", {"name": "web", "vsock": {"kind": "stream"}, "forwards": [FREE]})
+        daemon.ask("POST", "/v1/vms", dict(WEB, forwards=[FREE]))
         daemon.ask("PUT", "/v1/vms/web/hosts", HOSTS)
         daemon.ask("PUT", "/v1/vms/web/env", {"A": {"b": [1, None]}})
         daemon.ask("POST", "/v1/vms/web/maps", {"port": 5000, "to": {"tcp": "127.0.0.1:9"}})
-        assert daemon.api("PUT", "/v1/vms/web/secrets/TOKEN", b"x").status == 204
+        for secret in ("secrets/TOKEN", "proxy/password"):
+            assert daemon.api("PUT", "/v1/vms/web/" + secret, b"x").status == 204
         self.forward = daemon.ask("GET", "/v1/vms/web/forwards")["items"][0]["id"]
         self.snapshot = daemon.ask("POST", "/v1/vms/web/snapshots", {})["id"]
         self.record = daemon.ask("GET", "/v1/snapshots/%s/export" % self.snapshot)
@@ -60,13 +64,14 @@ GOOD = {
         ({"vms": []}, 200, "?dry_run=1"),
         ({"state_version": 1, "vms": [
             {"name": "web", "vsock": {"kind": "stream"}, "policy": {"default": "deny", "rules": RULES},
+             "proxy": {"url": "http://other@127.0.0.1:3128"}, "proxy_password": True,
              "secrets": ["TOKEN", "LACKING"], "forwards": [dict(FREE, handed=True)], "env": {}, "hosts": HOSTS,
              "maps": [{"port": 1, "to": {"unix": "/x"}, "handed": True}]},
             {"name": "new", "link": {"kind": "none"}, "env": {"a": 1}}]}, 200)],
     "vmsGet": [(None, 200)],
     "vmsPost": [
         ({"name": "new"}, 201),
-        (lambda w: {"name": "web", "vsock": {"kind": "stream"}}, 200),
+        (WEB, 200),
         ({"name": "all", "link": {"kind": "stream", "mtu": 1500}, "vsock": {"kind": "vhost", "cid": 9},
           "net": {"subnet": "10.1.0.0/24", "mac": "52:54:00:00:00:09"}, "host_access": True, "ttl": 60,
           "dns": {"upstreams": ["192.0.2.1:53"], "search": ["x.org"]}, "policy": "open",
@@ -95,6 +100,8 @@ GOOD = {
     "secretsGet": [(None, 200)],
     "secretPut": [(b"\x00\xff bytes", 204)],
     "secretDelete": [(None, 204)],
+    "proxyPasswordPut": [(b"word", 204)],
+    "proxyPasswordDelete": [(None, 204)],
     "mapsGet": [(None, 200)],
     "mapsPost": [({"port": 5001, "to": {"tcp": "[::1]:9"}}, 201), ({"port": 5000, "to": {"tcp": "127.0.0.1:9"}}, 200),
                  (lambda w: {"port": 5002, "to": {"unix": w.daemon.runtime + "/vms/web/m"}}, 201)],
@@ -133,6 +140,7 @@ BAD = {
     "envPut": [([], 400), ("x", 400)],
     "envPatch": [([], 400)],
     "secretPut": [(b"", 400), (b"x" * 70000, 413)],
+    "proxyPasswordPut": [(b"", 400), (b"a\0b", 400)],
     "mapsPost": [({"port": 620, "to": {"tcp": "127.0.0.1:9"}}, 400), ({"port": 5000, "to": {"tcp": "127.0.0.1:8"}}, 409)],
     "vmRestore": [({"snapshot": "0" * 16}, 404), ({}, 400)],
     "vmSnapshotsPost": [({"name": "A"}, 400)],

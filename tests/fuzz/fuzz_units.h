@@ -95,8 +95,7 @@ static inline void fuzz_compare(const struct fuzz_found *a, const struct fuzz_fo
 	}
 }
 
-static inline void fuzz_units(
-	fuzz_parse parse, const uint8_t *data, size_t size, bool contiguous)
+static inline void fuzz_units(fuzz_parse parse, const uint8_t *data, size_t size, bool contiguous)
 {
 	static struct fuzz_found whole, split;
 

@@ -154,11 +154,12 @@ static void make_tls(unsigned char prelude[PRELUDE], const char *name)
 
 static void make_http(unsigned char prelude[PRELUDE], const char *name)
 {
+	static const unsigned char end[] = {'\r', '\n', '\r', '\n'};
 	int n = snprintf((char *)prelude, PRELUDE,
 		"POST / HTTP/1.1\r\nHost: %s\r\nContent-Length: 100000000000000\r\nX: ", name);
 
 	memset(prelude + n, 'x', PRELUDE - (size_t)n);
-	memcpy(prelude + PRELUDE - 4, "\r\n\r\n", 4);
+	memcpy(prelude + PRELUDE - sizeof(end), end, sizeof(end));
 }
 
 static void prelude_send(int fd, const char *as)

@@ -127,8 +127,7 @@ START_TEST(order_is_made_before_it_is_looked_at)
 			.data = h.b + 60,
 			.len = h.len - 60});
 	send_raw(&p,
-		(struct out){
-			.flags = TCP_ACK, .seq = base, .ack = p.ack, .data = h.b, .len = 30});
+		(struct out){.flags = TCP_ACK, .seq = base, .ack = p.ack, .data = h.b, .len = 30});
 	/* What has been taken stays, whatever is said in its place. */
 	send_raw(&p,
 		(struct out){

@@ -292,7 +292,8 @@ END_TEST
 
 START_TEST(early_data_does_not_hide_a_second_hello)
 {
-	struct hello h = hello_records(&(struct hello_form){.name = "good.org", .early = true}, 9999);
+	struct hello h = hello_records(
+		&(struct hello_form){.name = "good.org", .early = true}, 9999);
 	struct hello evil = hello_to("evil.org");
 	static const uint8_t sealed[12000];
 
@@ -320,7 +321,8 @@ START_TEST(malformed_hellos_are_refused)
 	expect_bad(&h, "the extension twice");
 	h = hello_records(&(struct hello_form){.name = "good.org", .two = true}, 16384);
 	expect_bad(&h, "two names");
-	h = hello_records(&(struct hello_form){.name = "good.org\0.evil.org", .name_len = 18}, 16384);
+	h = hello_records(
+		&(struct hello_form){.name = "good.org\0.evil.org", .name_len = 18}, 16384);
 	expect_bad(&h, "a NUL");
 	h = hello_records(&(struct hello_form){.name = "good.org", .padding = 16320}, 16384);
 	expect_bad(&h, "a giant");
@@ -395,8 +397,8 @@ START_TEST(bodies_pass_and_hide_nothing)
 		"POST / HTTP/1.1\r\nHost: good.org\r\nContent-Length: 0\r\n\r\n",
 		"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nHost: good.org\r\n\r\n"
 		"22\r\n" EVIL "\r\n1;x=\"y\"\r\nz\r\n00\r\n\r\n",
-		"POST / HTTP/1.1\r\nHost: good.org\r\nTransfer-Encoding:\tChunked\r\n\r\n"
-		"A\r\n0123456789\r\n0\r\nX-Sum: 1\r\nY:\r\n\r\n",
+		"POST / HTTP/1.1\r\nHost: good.org\r\nTransfer-Encoding:\tChunked\r\n\r\nA\r\n"
+		"0123456789\r\n0\r\nX-Sum: 1\r\nY:\r\n\r\n",
 		"PUT / HTTP/1.0\r\nHost: good.org\r\nContent-Length: 3\r\n\r\nabc",
 	};
 	char all[500];
@@ -510,13 +512,15 @@ START_TEST(what_could_be_misread_is_refused)
 		ck_assert_msg(!say(bad[i]), "%s", bad[i]);
 		ck_assert_msg(n_went == 0, "%s", bad[i]);
 	}
-	ck_assert_uint_eq(counters.value[COUNTER_VERIFY_REFUSED_PROTOCOL], sizeof(bad) / sizeof(bad[0]));
+	ck_assert_uint_eq(
+		counters.value[COUNTER_VERIFY_REFUSED_PROTOCOL], sizeof(bad) / sizeof(bad[0]));
 }
 END_TEST
 
 START_TEST(malformed_chunks_are_refused)
 {
-	static const char head[] = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n" AS_HOST "\r\n";
+	static const char head[] = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n" AS_HOST
+				   "\r\n";
 	static const char *const bad[] = {"\r\n", "x\r\n", "1 \r\nx\r\n", " 1\r\nx\r\n", "-1\r\n",
 		"0x1\r\n", "1\nx\n", "1\r\nxy\r\n", "1\r\nx\n", "1\r\nx0\r\n\r\n",
 		"1000000000000000\r\n", "0\r\nnothing\r\n", "0\r\n folded: x\r\n", "1;\1\r\n"};

@@ -126,7 +126,8 @@ static inline uint8_t *names_table(const char *const *text, size_t n, size_t *le
 		char first = text[i][0];
 
 		rules[i] = (struct policy_rule){.allow = first != '!' && first != '-',
-			.verify_dns = first == '~', .by = (int32_t)i};
+			.verify_dns = first == '~',
+			.by = (int32_t)i};
 		if (first == '/' || first == '-') {
 			ck_assert_int_eq(prefix_parse(text[i] + 1, false, &prefixes[i]), 0);
 			rules[i].to = &prefixes[i];
