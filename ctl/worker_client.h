@@ -490,6 +490,15 @@ struct worker_client_hooks {
 	void (*closed)(void *arg, int err, const char *text);
 };
 
+/* The link's frames as pcapng into fd, a connected stream socket; see dataplane/capture.h. */
+struct worker_capture {
+	uint32_t snaplen; /* 0: all */
+	const uint32_t *ports;
+	size_t n_ports;
+};
+void worker_client_capture(struct worker_client *client, const struct worker_capture *capture,
+	int fd, worker_done_fn *done, void *arg);
+
 /* The events up to this number are on the disk: the worker may forget them. */
 void worker_client_events_seen(struct worker_client *client, uint64_t through);
 

@@ -571,6 +571,7 @@ static const struct handler {
 	{NETDP__ENVELOPE__BODY_VSOCK_UNLISTEN, control_vsock_unlisten, false},
 	{NETDP__ENVELOPE__BODY_VSOCK_GET, control_vsock_get, true},
 	{NETDP__ENVELOPE__BODY_STREAM_ATTACH, control_stream_attach, false},
+	{NETDP__ENVELOPE__BODY_CAPTURE, control_capture, false},
 	{NETDP__ENVELOPE__BODY_TSI_GET, control_tsi_get, true},
 	{NETDP__ENVELOPE__BODY_TSI_RESTORE, control_tsi_restore, false},
 	{NETDP__ENVELOPE__BODY_VHOST_RESUME, control_vhost_resume, false},
