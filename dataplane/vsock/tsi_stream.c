@@ -324,6 +324,7 @@ static bool claim_host(struct tsi_sock *sock, struct vsock_conn *conn)
 		.tsi = sock->tsi, .conn = conn, .dst = sock->peer, .pass = sock->pass};
 	sock->pass = (struct egress_pass){.era = 0};
 	TAILQ_INSERT_TAIL(&sock->tsi->streams, stream, entry);
+	conn->peer = sock->peer;
 	vsock_conn_watch(conn, &events);
 	vsock_conn_accept(conn, &host);
 	return true;
