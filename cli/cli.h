@@ -23,6 +23,7 @@ enum exit_status {
 	STATUS_NOT_FOUND = 3,   /* the daemon's 404 */
 	STATUS_REFUSED = 4,     /* the daemon's 403 and 409 */
 	STATUS_UNREACHABLE = 5, /* no daemon answers */
+	STATUS_DIFFERENT = 6,   /* apply --dry-run: something would change */
 };
 
 enum output { OUTPUT_TABLE, OUTPUT_JSON };

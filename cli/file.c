@@ -53,3 +53,36 @@ int file_read(const char *name, size_t max, char **out, size_t *len)
 	*len = (size_t)n;
 	return 0;
 }
+
+/* 0 or -errno. */
+static int write_all(int fd, const char *text, size_t len)
+{
+	while (len) {
+		ssize_t n = write(fd, text, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		text += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+int file_write(const char *name, const char *text)
+{
+	bool is_stdout = strcmp(name, "-") == 0;
+	int fd = is_stdout ? STDOUT_FILENO
+			   : open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	int err;
+
+	if (fd < 0)
+		return -errno;
+	err = write_all(fd, text, strlen(text));
+	if (!err)
+		err = write_all(fd, "\n", 1);
+	if (!is_stdout && close(fd) < 0 && !err)
+		err = -errno;
+	return err;
+}

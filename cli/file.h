@@ -10,4 +10,8 @@
  * (-EFBIG where there is more). */
 int file_read(const char *name, size_t max, char **out, size_t *len);
 
+/* Writes a text and a line feed into a file, or the standard output where the name is "-". A file that
+ * is made is its owner's only: what is in it may be nobody else's business. 0 or -errno. */
+int file_write(const char *name, const char *text);
+
 #endif

@@ -321,6 +321,11 @@ static void catch_signals(void)
 	sigaction(SIGTERM, &act, NULL);
 }
 
+bool http_interrupted(void)
+{
+	return interrupted;
+}
+
 int http_stream(struct cli *cli, char *path, int (*each)(void *arg, char *line), void *arg)
 {
 	struct answer answer = {0};

@@ -41,6 +41,8 @@ void http_wipe_buffers(void);
 /* GET whose answer is JSON lines, given to each() as they come, without line feed, until the
  * daemon ends it, each() returns non-zero or SIGINT/SIGTERM comes (which is no failure). */
 int http_stream(struct cli *cli, char *path, int (*each)(void *arg, char *line), void *arg);
+/* Whether it was ended by a signal. */
+bool http_interrupted(void);
 
 /* Whether a daemon at that socket answers /v1/health; prints nothing. */
 bool http_healthy(const char *socket);

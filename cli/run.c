@@ -17,6 +17,7 @@ static const struct option options[] = {
 	OPTION_FORWARD,
 	OPTION_VSOCK,
 	OPTION_CID,
+	OPTIONS_PROXY,
 	{OPT_MAP_ROOT, 0, "map-root", NULL,
 		"COMMAND is root, with capabilities, in a user namespace"},
 	{0},
@@ -32,10 +33,13 @@ static int take_args(struct run *run, const struct args *args)
 			run->map_root = true;
 		else if (args->given[i].id == OPT_VSOCK || args->given[i].id == OPT_CID)
 			status = vsock_option_take(run->cli, &run->vsock, &args->given[i]);
-		else
+		else if (!proxy_option_is(&args->given[i]))
 			status = vm_body_option(
 				run->cli, run->body, &run->forwards, &args->given[i]);
+		else
+			status = proxy_option_take(run->cli, &run->proxy, &args->given[i]);
 	}
+	proxy_option_put(&run->proxy, run->body);
 	if (!doc_get(run->body, "link"))
 		json_object_object_add(run->body, "link", json_object_new_object());
 	doc_put_text(doc_get(run->body, "link"), "kind", "attach");
@@ -58,6 +62,7 @@ static int run_command(struct cli *cli, const struct args *args)
 	vsock_option_init(&run.vsock);
 	status = take_args(&run, args) ? RUN_FAILURE : run_in_network(&run);
 	vsock_option_free(&run.vsock);
+	proxy_option_free(&run.proxy);
 	forwards_free(&run.forwards);
 	json_object_put(run.body);
 	return status;

@@ -7,6 +7,7 @@
 #define CLI_RUN_H
 
 #include "cli/cli.h"
+#include "cli/proxy_option.h"
 #include "cli/vm_body.h"
 #include "cli/vsock_option.h"
 
@@ -21,6 +22,7 @@ struct run {
 	struct json_object *body; /* the VM to be made, without its name */
 	struct forwards forwards; /* the handed ones are not in body */
 	struct vsock_option vsock;
+	struct proxy_option proxy;
 	bool map_root;
 };
 

@@ -138,6 +138,8 @@ static int make_vm(struct session *s, struct run_net *net)
 		err = take_net(run, doc_get(answer, "vm"), net);
 		json_object_put(answer);
 	}
+	if (!err && proxy_option_send(run->cli, &run->proxy, name))
+		err = -1;
 	if (!err && forwards_hand(run->cli, &run->forwards, s->sock, name))
 		err = -1;
 	if (!err && hand_vsock(s, name))

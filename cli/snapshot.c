@@ -110,40 +110,6 @@ static int snapshot_delete(struct cli *cli, const struct args *args)
 
 /* ---- files ---- */
 
-/* 0 or -errno. */
-static int write_all(int fd, const char *text, size_t len)
-{
-	while (len) {
-		ssize_t n = write(fd, text, len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		text += n;
-		len -= (size_t)n;
-	}
-	return 0;
-}
-
-/* The environment in it may be nobody else's business. */
-static int write_file(const char *name, const char *text)
-{
-	bool is_stdout = strcmp(name, "-") == 0;
-	int fd = is_stdout ? STDOUT_FILENO
-			   : open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	int err;
-
-	if (fd < 0)
-		return -errno;
-	err = write_all(fd, text, strlen(text));
-	if (!err)
-		err = write_all(fd, "\n", 1);
-	if (!is_stdout && close(fd) < 0 && !err)
-		err = -errno;
-	return err;
-}
-
 static int snapshot_export(struct cli *cli, const struct args *args)
 {
 	const char *name = args->n_words > 1 ? args->words[1] : "-";
@@ -155,7 +121,7 @@ static int snapshot_export(struct cli *cli, const struct args *args)
 	if (status)
 		return status;
 	/* Plain, with its members in the order in which they came: the daemon's own text again. */
-	err = write_file(name,
+	err = file_write(name,
 		json_object_to_json_string_ext(
 			doc, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
 	json_object_put(doc);

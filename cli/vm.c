@@ -88,6 +88,22 @@ static void show_vsock(struct json_object *vm)
 	line("maps", doc_text(vm, "maps"));
 }
 
+static void show_proxy(struct json_object *vm)
+{
+	const char *url = doc_text(vm, "proxy.url");
+	bool none = !strcmp(url, "none") || !*url;
+	char text[2048];
+
+	snprintf(text, sizeof(text), "%s%s%s", none ? "" : url,
+		doc_bool(vm, "proxy.password") ? ", with a password" : "",
+		!none && !strcmp(doc_text(vm, "proxy.on_failure"), "direct")
+			? ", straight there where it fails"
+			: "");
+	line("proxy", text);
+	if (!none)
+		line("no proxy", doc_join(doc_get(vm, "proxy.no_proxy"), text, sizeof(text)));
+}
+
 static void show_worker(struct json_object *vm)
 {
 	char text[256];
@@ -144,6 +160,9 @@ static void show(const struct cli *cli, struct json_object *vm)
 	show_lease(vm);
 	line("dns", doc_join(doc_get(vm, "dns.upstreams"), text, sizeof(text)));
 	line("search", doc_join(doc_get(vm, "dns.search"), text, sizeof(text)));
+	if (strcmp(doc_text(vm, "dns.unlisted"), "answer") == 0)
+		line("unlisted", "names that no rule could admit are answered");
+	show_proxy(vm);
 	line("policy", policy_word(doc_get(vm, "policy"), text, sizeof(text)));
 	line("limits", limits_text(vm, text, sizeof(text)));
 	line("host access", doc_bool(vm, "host_access") ? "yes" : "no");
@@ -256,16 +275,17 @@ static const struct command commands[] = {
 	{
 		.name = "set",
 		.usage = "NAME OPTION...",
-		.summary = "Change limits of a VM, also while it runs",
-		.example = "netctl vm set web --rate-in 100mbit --new-flows none",
+		.summary = "Change settings of a VM, also while it runs: proxy, limits",
+		.example = "netctl vm set web --rate-in 100mbit --no-proxy corp.example",
 		.options = vm_set_options,
 		.min_words = 1,
 		.max_words = 1,
 		.run = vm_set,
 		.notes =
-			"What is not given stays. A RATE is a number and bit, kbit, mbit, gbit or tbit\n"
-			"(powers of 1000) a second; \"none\" takes a limit away. Flows that go on are paced\n"
-			"anew at once; none is ended.\n",
+			"What is not given stays as it is. TCP connections that stand stay on their\n"
+			"way, all else goes by the new proxy; a password goes with the proxy it was for.\n"
+			"A RATE is a number and bit, kbit, mbit, gbit or tbit (powers of 1000) a second;\n"
+			"\"none\" takes a limit away. Flows that go on are paced anew at once; none is ended.\n",
 	},
 	{
 		.name = "restore",

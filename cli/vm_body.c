@@ -3,6 +3,7 @@
 #include "cli/vm_body.h"
 
 #include "cli/attach.h"
+#include "cli/document.h"
 #include "cli/file.h"
 #include "cli/http.h"
 #include "cli/json.h"
@@ -110,28 +111,6 @@ static bool is_preset(const char *word)
 	return !strcmp(word, "open") || !strcmp(word, "public") || !strcmp(word, "none");
 }
 
-/* The document, or NULL with the complaint printed. */
-static struct json_object *parse_policy(const struct cli *cli, const char *word, const char *text)
-{
-	struct json_tokener *tokener = json_tokener_new();
-	/* With its NUL, so that a number or a text cut short is an error. */
-	struct json_object *doc = json_tokener_parse_ex(tokener, text, (int)strlen(text) + 1);
-	enum json_tokener_error error = json_tokener_get_error(tokener);
-	size_t end = json_tokener_get_parse_end(tokener);
-	bool rest = doc && text[end + strspn(text + end, " \t\r\n")];
-
-	json_tokener_free(tokener);
-	if (json_object_is_type(doc, json_type_object) && !rest)
-		return doc;
-	json_object_put(doc);
-	cli_error(cli, STATUS_FAILURE, "policy %s line %u: %s", word, json_line_at(text, end),
-		error == json_tokener_continue          ? "the JSON ends too early"
-			: error != json_tokener_success ? json_tokener_error_desc(error)
-			: rest                          ? "something follows the JSON object"
-							: "a JSON object is wanted");
-	return NULL;
-}
-
 int policy_load(struct cli *cli, const char *word, const char *field, struct json_object **out)
 {
 	char *text = NULL;
@@ -146,11 +125,8 @@ int policy_load(struct cli *cli, const char *word, const char *field, struct jso
 	if (err < 0)
 		return cli_error(cli, STATUS_FAILURE,
 			"policy %s: %s (and no preset: open, public, none)", word, strerror(-err));
-	*out = parse_policy(cli, word, text);
-	free(cli->file_text);
-	cli->file = word;
-	cli->file_text = text;
-	cli->file_field = field;
+	*out = document_parse(cli, "policy ", word, text);
+	document_remember(cli, word, text, field);
 	return *out ? 0 : STATUS_FAILURE;
 }
 

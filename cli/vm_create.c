@@ -12,6 +12,7 @@
 #include "cli/http.h"
 #include "cli/json.h"
 #include "cli/limit_option.h"
+#include "cli/proxy_option.h"
 #include "cli/socket.h"
 #include "cli/vm.h"
 #include "cli/vm_body.h"
@@ -33,6 +34,8 @@ enum {
 	OPT_SUBNET = 's',
 	OPT_MAC = 'M',
 	OPT_DNS = 'd',
+	OPT_SEARCH = 'S',
+	OPT_DNS_UNLISTED = 'u',
 	OPT_EPHEMERAL = 'e',
 	OPT_TTL = 't'
 };
@@ -45,12 +48,16 @@ const struct option vm_create_options[] = {
 	{OPT_SUBNET, 0, "subnet", "CIDR", "the guest's network (default 10.0.2.0/24)"},
 	{OPT_MAC, 0, "mac", "MAC", "the guest's hardware address"},
 	{OPT_DNS, 0, "dns", "ADDR", "ask this DNS server; may be given again"},
+	{OPT_SEARCH, 0, "search", "DOMAIN", "a search domain of the guest; may be given again"},
+	{OPT_DNS_UNLISTED, 0, "dns-unlisted", "nxdomain|answer",
+		"what DNS says of names that no rule of the policy could admit"},
 	{OPT_EPHEMERAL, 0, "ephemeral", NULL, "stay, and delete the VM at a signal"},
 	{OPT_TTL, 0, "ttl", "DURATION", "delete the VM after so long without a VMM: 90s, 10m, 2h"},
 	OPTION_POLICY,
 	OPTION_HOST_ACCESS,
 	OPTIONS_LIMIT,
 	OPTION_FORWARD,
+	OPTIONS_PROXY,
 	{0},
 };
 
@@ -64,6 +71,7 @@ struct create {
 	struct json_object *body;
 	struct forwards forwards;
 	struct vsock_option vsock;
+	struct proxy_option proxy;
 	const char *name;
 	const char *kind;
 	char path[PATH_MAX]; /* to be bound by us; "" where there is none */
@@ -135,10 +143,20 @@ static int take_ttl(const struct cli *cli, struct create *c, const char *value)
 	return 0;
 }
 
+/* Appends to a list of dns. */
+static void add_dns(struct create *c, const char *key, const char *value)
+{
+	struct json_object *dns = member(c->body, "dns"), *list = doc_get(dns, key);
+
+	if (!list) {
+		list = json_object_new_array();
+		json_object_object_add(dns, key, list);
+	}
+	json_object_array_add(list, json_object_new_string(value));
+}
+
 static int take_option(struct cli *cli, struct create *c, const struct given *given)
 {
-	struct json_object *dns, *upstreams;
-
 	switch (given->id) {
 	case OPT_LINK:
 		return take_link(cli, c, given->value);
@@ -149,13 +167,13 @@ static int take_option(struct cli *cli, struct create *c, const struct given *gi
 		doc_put_text(member(c->body, "net"), "mac", given->value);
 		return 0;
 	case OPT_DNS:
-		dns = member(c->body, "dns");
-		upstreams = doc_get(dns, "upstreams");
-		if (!upstreams) {
-			upstreams = json_object_new_array();
-			json_object_object_add(dns, "upstreams", upstreams);
-		}
-		json_object_array_add(upstreams, json_object_new_string(given->value));
+		add_dns(c, "upstreams", given->value);
+		return 0;
+	case OPT_SEARCH:
+		add_dns(c, "search", given->value);
+		return 0;
+	case OPT_DNS_UNLISTED:
+		doc_put_text(member(c->body, "dns"), "unlisted", given->value);
 		return 0;
 	case OPT_EPHEMERAL:
 		c->ephemeral = true;
@@ -166,6 +184,8 @@ static int take_option(struct cli *cli, struct create *c, const struct given *gi
 	case OPT_CID:
 		return vsock_option_take(cli, &c->vsock, given);
 	default:
+		if (proxy_option_is(given))
+			return proxy_option_take(cli, &c->proxy, given);
 		return vm_body_option(cli, c->body, &c->forwards, given);
 	}
 }
@@ -180,6 +200,7 @@ static int take_args(struct cli *cli, struct create *c, const struct args *args)
 	if (status)
 		return status;
 	doc_put_text(c->body, "name", c->name);
+	proxy_option_put(&c->proxy, c->body);
 	link = member(c->body, "link");
 	doc_put_text(link, "kind", c->kind);
 	if (*c->path) {
@@ -351,6 +372,8 @@ static int create(struct cli *cli, struct create *c, const struct args *args)
 	}
 	status = make(cli, c, &vm);
 	if (!status)
+		status = proxy_option_send(cli, &c->proxy, c->name);
+	if (!status)
 		status = hand_over(cli, c);
 	if (!status)
 		print_created(cli, c, vm);
@@ -387,6 +410,7 @@ int vm_create(struct cli *cli, const struct args *args)
 	if (status && c.vsock.listener >= 0)
 		unlink(c.vsock.bound);
 	vsock_option_free(&c.vsock);
+	proxy_option_free(&c.proxy);
 	if (c.listener >= 0)
 		close(c.listener);
 	if (!status && c.ephemeral) {

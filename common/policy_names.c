@@ -236,6 +236,32 @@ bool policy_table_name_possible(const void *blob, const char *name)
 	return false;
 }
 
+/* The first rule that denies the name, or POLICY_NO_RULE. */
+static uint32_t first_denying(const struct policy_view *v, const struct policy_named *named)
+{
+	for (uint32_t i = 0; named && i < named->members.count; i++) {
+		uint32_t rule = v->members[named->members.first + i];
+
+		if (!(v->rules[rule].flags & POLICY_FLAG_ALLOW))
+			return rule;
+	}
+	return POLICY_NO_RULE;
+}
+
+int32_t policy_table_name_denied_by(const void *blob, const char *name)
+{
+	struct policy_view v = policy_view(blob);
+	struct policy_name_key key;
+	uint32_t exact, wild, rule;
+
+	if (!policy_name_key(name, &key))
+		return v.h->default_by;
+	exact = first_denying(&v, find_named(&v, &key, false));
+	wild = first_denying(&v, find_named(&v, &key, true));
+	rule = exact < wild ? exact : wild;
+	return rule == POLICY_NO_RULE ? v.h->default_by : v.rules[rule].by;
+}
+
 static bool lists(const struct policy_view *v, const struct policy_named *named, int32_t by)
 {
 	for (uint32_t i = 0; named && i < named->members.count; i++) {

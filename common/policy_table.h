@@ -149,6 +149,8 @@ bool policy_table_has_names(const void *blob);
  * its address decides since any address is allowed (by default, or by a rule without `to` or
  * with a prefix of no bits). Smaller prefixes admit addresses, not names. */
 bool policy_table_name_possible(const void *blob, const char *name);
+/* Who says no to a name that is not possible: a rule that denies it, else the default. */
+int32_t policy_table_name_denied_by(const void *blob, const char *name);
 /* Whether the list of rule `by` has this name, be it an allow or a deny rule. */
 bool policy_table_name_admits(const void *blob, int32_t by, const char *name);
 /* Whether a flow to the address on some port would be allowed whatever its names are. */

@@ -112,6 +112,7 @@ static int send_line(struct attach_connection *c, struct json_object *doc)
 	char *line = malloc(len + 1);
 	ssize_t sent = -1;
 
+	events_flush(c->attach->daemon->events); /* as the API does */
 	if (line) {
 		memcpy(line, text, len + 1);
 		line[len] = '\n'; /* where the NUL was */

@@ -47,6 +47,13 @@ struct json_object *vm_env(const struct vm *vm)
 	return vm->env.doc ? json_object_get(vm->env.doc) : json_object_new_object();
 }
 
+void vm_env_take(struct vm *vm, struct json_object *doc)
+{
+	json_object_put(vm->env.doc);
+	vm->env.doc = json_object_get(doc);
+	vm_event(vm, "env.set", NULL);
+}
+
 int vm_env_set(struct vm *vm, struct json_object *doc, struct error *err)
 {
 	if (!json_object_is_type(doc, json_type_object))
@@ -57,9 +64,7 @@ int vm_env_set(struct vm *vm, struct json_object *doc, struct error *err)
 	if (!vm->ephemeral &&
 		store_env_set(vm->vms->store, vm->config.name, json_text(doc), err) < 0)
 		return -1;
-	json_object_put(vm->env.doc);
-	vm->env.doc = json_object_get(doc);
-	vm_event(vm, "env.set", NULL);
+	vm_env_take(vm, doc);
 	return 0;
 }
 
@@ -175,6 +180,12 @@ int vm_secret_set(struct vm *vm, const char *name, const void *value, size_t len
 	return 0;
 }
 
+void vm_secret_end(struct vm *vm, struct secret *secret)
+{
+	tell(vm, "secret.deleted", secret->name);
+	drop(&vm->env, secret);
+}
+
 int vm_secret_delete(struct vm *vm, const char *name, struct error *err)
 {
 	struct secret *secret = find(&vm->env, name);
@@ -185,8 +196,7 @@ int vm_secret_delete(struct vm *vm, const char *name, struct error *err)
 	if (!vm->ephemeral &&
 		store_secret_delete(vm->vms->store, vm->config.name, secret->name, err) < 0)
 		return -1;
-	tell(vm, "secret.deleted", secret->name);
-	drop(&vm->env, secret);
+	vm_secret_end(vm, secret);
 	return 0;
 }
 

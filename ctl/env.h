@@ -61,6 +61,9 @@ int vm_env_set(struct vm *vm, struct json_object *doc, struct error *err);
 int vm_secret_set(
 	struct vm *vm, const char *name, const void *value, size_t len, struct error *err);
 int vm_secret_delete(struct vm *vm, const char *name, struct error *err);
+/* Both but for the store. */
+void vm_env_take(struct vm *vm, struct json_object *doc);
+void vm_secret_end(struct vm *vm, struct secret *secret);
 /* From the store, at start. */
 int vm_env_restore(struct vm *vm, struct error *err);
 

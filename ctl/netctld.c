@@ -16,10 +16,14 @@
 #include "common/os.h"
 #include "common/unix_socket.h"
 #include "common/wiping.h"
+#include "ctl/api/gvproxy.h"
+#include "ctl/api/metrics_listen.h"
 #include "ctl/api/server.h"
 #include "ctl/attach.h"
 #include "ctl/host_addrs.h"
+#include "ctl/host_proxy.h"
 #include "ctl/notify.h"
+#include "ctl/proxy_names.h"
 #include "ctl/resolv_conf.h"
 #include "ctl/secret_key.h"
 
@@ -160,12 +164,18 @@ static int open_sockets(struct netctld *d, struct error *err)
 	if (fd < 0)
 		return -1;
 	d->attach = attach_new(d, fd);
+	if (gvproxy_start(d) < 0)
+		return error_set(err, 500, NULL, "out of memory");
+	if (metrics_listen(d, &d->metrics, err) < 0)
+		return -1;
 	/* Last: who finds api.sock may rely on the other. */
 	fd = open_socket(d, "api.sock", err);
 	if (fd < 0)
 		return -1;
-	d->api = api_new(d, fd);
-	return d->api && d->attach ? 0 : error_set(err, 500, NULL, "out of memory");
+	d->api = api_new(d, api_route);
+	if (d->api && d->attach && api_listen(d->api, fd))
+		return 0;
+	return error_set(err, 500, NULL, "out of memory");
 }
 
 static void serve(struct netctld *d)
@@ -239,8 +249,10 @@ static void on_signal(evutil_socket_t number, short what, void *arg)
 	log_info("netctld", "stopping", "signal=%d", (int)number);
 	notify_service("STOPPING=1");
 	api_free(d->api);
+	api_free(d->metrics);
+	gvproxy_stop(d);
 	attach_free(d->attach);
-	d->api = NULL;
+	d->api = d->metrics = NULL;
 	d->attach = NULL;
 	if (d->serving) {
 		close_socket(d, "api.sock");
@@ -264,6 +276,8 @@ static void on_upstreams(void *arg, const struct endpoint *servers, size_t n)
 	struct netctld *d = arg;
 
 	vms_set_upstreams(&d->vms, servers, n);
+	if (d->vms.proxy_names)
+		proxy_names_servers_changed(d->vms.proxy_names);
 }
 
 static int open_records(struct netctld *d, struct error *err)
@@ -327,7 +341,10 @@ static int start(struct netctld *d, struct error *err)
 	vms_init(&d->vms);
 	d->host_addrs = host_addrs_new(d->base, on_own_addrs, d);
 	d->resolv_conf = resolv_conf_new(d->base, "/etc/resolv.conf", on_upstreams, d);
-	if (!d->host_addrs || !d->resolv_conf)
+	d->vms.proxy_names = proxy_names_new(d->base, vms_proxy_name_changed, &d->vms);
+	d->vms.host_proxies = host_proxies_new(
+		d->base, d->options.config, vms_host_proxy_changed, &d->vms);
+	if (!d->host_addrs || !d->resolv_conf || !d->vms.proxy_names || !d->vms.host_proxies)
 		return error_set(err, 500, NULL, "out of memory");
 	if (vms_restore(&d->vms, err) < 0)
 		return -1;
@@ -339,6 +356,8 @@ static int start(struct netctld *d, struct error *err)
 static void end(struct netctld *d)
 {
 	api_free(d->api);
+	api_free(d->metrics);
+	gvproxy_stop(d);
 	attach_free(d->attach);
 	host_addrs_free(d->host_addrs);
 	resolv_conf_free(d->resolv_conf);
@@ -346,6 +365,8 @@ static void end(struct netctld *d)
 		vms_free(&d->vms);
 	if (d->supervisor)
 		supervisor_free(d->supervisor);
+	host_proxies_free(d->vms.host_proxies);
+	proxy_names_free(d->vms.proxy_names);
 	events_free(d->events);
 	secret_key_free(d->vms.key);
 	store_close(d->store);

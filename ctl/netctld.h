@@ -26,6 +26,7 @@ struct netctld {
 	struct host_addrs *host_addrs;
 	struct resolv_conf *resolv_conf;
 	struct api *api;
+	struct api *metrics; /* on a port; or NULL */
 	struct attach *attach;
 	int lock;     /* of the state directory */
 	bool serving; /* api.sock is open */

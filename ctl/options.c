@@ -2,6 +2,8 @@
 /* Settings. See options.h. */
 #include "ctl/options.h"
 
+#include "ctl/host_proxy.h"
+
 #include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
@@ -20,6 +22,7 @@ static const char usage[] =
 	"  --group NAME       who may use the sockets (netctl, if there is such a group)\n"
 	"  --netdp PROGRAM    data plane to start where none listens (the one beside netctld)\n"
 	"  --sandbox LEVEL    full, or weak: least sandbox that will do for workers\n"
+	"  --metrics-listen [ADDRESS:]PORT  serve /metrics on this loopback port, too\n"
 	"  --log-level LEVEL  error, warn, info, debug or trace\n"
 	"  --foreground       accepted; there is no other mode\n"
 	"  --version, --help\n";
@@ -39,10 +42,23 @@ static int copy(char *out, size_t len, const char *value, const char *where)
 	return 0;
 }
 
+static int set_metrics_listen(struct options *o, const char *value, const char *where)
+{
+	char text[ENDPOINT_STRLEN + 80];
+	bool port_only = *value && strspn(value, "0123456789") == strlen(value);
+
+	snprintf(text, sizeof(text), "%s%.64s", port_only ? "127.0.0.1:" : "", value);
+	if (endpoint_parse(text, &o->metrics_listen) < 0 || !o->metrics_listen.port)
+		return complain(where, "not [ADDRESS:]PORT", value);
+	if (!addr_is_loopback(&o->metrics_listen.addr))
+		return complain(where, "not a loopback address", value);
+	return 0;
+}
+
 /* One setting, from a flag or a line of the file; `where` names it in errors. */
 static int set(struct options *o, const char *key, const char *value, const char *where)
 {
-	if (!*value && strcmp(key, "group") != 0)
+	if (!*value && strcmp(key, "group") != 0 && !host_proxy_key(key))
 		return complain(where, "needs a value", NULL);
 	if (strcmp(key, "runtime-dir") == 0)
 		return copy(o->runtime_dir, sizeof(o->runtime_dir), value, where);
@@ -52,11 +68,15 @@ static int set(struct options *o, const char *key, const char *value, const char
 		return copy(o->group, sizeof(o->group), value, where);
 	if (strcmp(key, "netdp") == 0)
 		return copy(o->netdp, sizeof(o->netdp), value, where);
+	if (strcmp(key, "metrics-listen") == 0 || strcmp(key, "metrics_listen") == 0)
+		return set_metrics_listen(o, value, where);
 	if (strcmp(key, "log-level") == 0) {
 		if (log_level_parse(value, &o->log_level) < 0)
 			return complain(where, "not error, warn, info, debug or trace", value);
 		return 0;
 	}
+	if (host_proxy_key(key))
+		return 0; /* read where it is used; there is no such flag */
 	if (strcmp(key, "sandbox") == 0) {
 		if (strcmp(value, "weak") != 0 && strcmp(value, "full") != 0)
 			return complain(where, "not full or weak", value);
@@ -169,6 +189,7 @@ static const struct option longopts[] = {
 	{"group", required_argument, NULL, 'g'},
 	{"netdp", required_argument, NULL, 'n'},
 	{"sandbox", required_argument, NULL, 'x'},
+	{"metrics-listen", required_argument, NULL, 'm'},
 	{"log-level", required_argument, NULL, 'l'},
 	{"foreground", no_argument, NULL, 'f'},
 	{"version", no_argument, NULL, 'V'},

@@ -3,11 +3,12 @@
  * netctld's settings: the command line over the configuration file over the defaults.
  *
  * The file is INI: `key = value` lines, `#` and `;` comments, one section `[netctld]` or none. Its
- * keys are the long flags without their dashes. Errors go to stderr with file and line.
+ * keys are the long flags without their dashes, and those of host_proxy.h. Errors go to stderr with file and line.
  */
 #ifndef CTL_OPTIONS_H
 #define CTL_OPTIONS_H
 
+#include "common/addr.h"
 #include "common/log.h"
 
 #include <limits.h>
@@ -19,6 +20,7 @@ struct options {
 	char config[PATH_MAX]; /* the file that was read, or "" */
 	char group[64];        /* who may use api.sock and attach.sock; "" for nobody but us */
 	char netdp[PATH_MAX];  /* the program to start as a spawner; "" for the one beside us */
+	struct endpoint metrics_listen; /* a loopback address; port 0: not on a port */
 	enum log_level log_level;
 	bool sandbox_weak;      /* workers may run where neither namespaces nor Landlock work */
 	bool log_level_by_flag; /* a SIGHUP must not undo what the command line said */

@@ -11,11 +11,13 @@
 
 #define TO_MAX 1024
 #define PORTS_MAX 256
+#define PRESET_RULES_MAX (POLICY_PRESET_RULES_MAX + 1) /* with that for fake addresses */
 
 struct policy {
 	struct json_object *doc;
 	bool has_preset;
 	enum policy_preset preset;
+	bool fake_ip;
 	bool default_allow;
 	struct policy_rule *rules; /* room for a preset's behind them */
 	size_t n_rules;
@@ -247,7 +249,7 @@ static int read_rules(struct policy *policy, const char *path, struct error *err
 		return -1;
 	if (got)
 		n = json_object_array_length(list);
-	policy->rules = calloc(n + POLICY_PRESET_RULES_MAX, sizeof(*policy->rules));
+	policy->rules = calloc(n + PRESET_RULES_MAX, sizeof(*policy->rules));
 	if (!policy->rules)
 		return error_set(err, 500, NULL, "out of memory");
 	json_path(where, sizeof(where), path, "rules");
@@ -373,6 +375,30 @@ bool policy_uses_own_addrs(const struct policy *policy)
 	return policy->has_preset && policy->preset == POLICY_PUBLIC;
 }
 
+/* The preset's rules. With fake addresses those are allowed, but for the host's own, before the list
+ * of what is not public. */
+static size_t add_preset(const struct policy *policy, const struct prefix *own, size_t n_own,
+	struct policy_rule *rules, bool *default_allow)
+{
+	static const struct prefix fake = {
+		{{[10] = 0xff, [11] = 0xff, [12] = 198, [13] = 18}}, 96 + 15};
+	size_t n = policy_preset_rules(policy->preset, own, n_own, rules, default_allow);
+
+	if (!n || !policy->fake_ip)
+		return n;
+	memmove(rules + n, rules, sizeof(*rules)); /* the list, behind */
+	if (n > 1)
+		rules[0] = rules[1];
+	rules[n - 1] = (struct policy_rule){
+		.allow = true, .to = &fake, .n_to = 1, .by = POLICY_BY_PRESET};
+	return n + 1;
+}
+
+void policy_set_fake_ip(struct policy *policy, bool fake_ip)
+{
+	policy->fake_ip = fake_ip;
+}
+
 int policy_compile(const struct policy *policy, const char *path, const struct prefix *own,
 	size_t n_own, uint8_t **table, size_t *len, struct error *err)
 {
@@ -388,8 +414,8 @@ int policy_compile(const struct policy *policy, const char *path, const struct p
 
 	/* The struct is ours: what lies behind the rules is scratch for a preset's. */
 	if (policy->has_preset) {
-		in.n_rules += policy_preset_rules(policy->preset, own, n_own,
-			policy->rules + policy->n_rules, &in.default_allow);
+		in.n_rules += add_preset(policy, own, n_own, policy->rules + policy->n_rules,
+			&in.default_allow);
 		in.default_by = POLICY_BY_PRESET;
 	}
 	status = policy_table_compile(&in, table, len, &bad);

@@ -35,6 +35,9 @@ struct json_object *policy_doc(const struct policy *policy);
 /* Whether the host's own addresses matter to it. */
 bool policy_uses_own_addrs(const struct policy *policy);
 
+/* Whether 198.18.0.0/15 stands for names, so that `public` allows it; until told it does not. */
+void policy_set_fake_ip(struct policy *policy, bool fake_ip);
+
 /* A table that the caller frees; own are the addresses of the host's interfaces. 0 or -1. */
 int policy_compile(const struct policy *policy, const char *path, const struct prefix *own,
 	size_t n_own, uint8_t **table, size_t *len, struct error *err);

@@ -8,11 +8,14 @@
  *	 "names":[{"addr","name","ttl_ms"},…],
  *	 "tsi":{"listeners":[{"svm_port","vm_port","family","backlog","addr","port"},…],
  *	        "proxies":[{"svm_port","family","peer"},…]},
+ *	 "proxy":{…},"proxy_password":true,
  *	 "forwards":[…],"maps":[…],"policy":{…},"limits":{…},"hosts":{"items":[…]},"env":{…},
  *	 "secrets":["NAME",…]}
  *
- * name, cid, mac, lease, limits and a proxy's peer may be absent; where there are no limits a VM that is
- * restored keeps its own. Forwards, maps, policy, limits, hosts and env are the documents of the API (a forward or map whose socket was handed over says so); a unix path below
+ * name, cid, mac, lease, proxy, limits and a TSI proxy's peer may be absent; where there are no limits a
+ * VM that is restored keeps its own; proxy_password says that there was one. Forwards, maps, policy,
+ * limits, hosts and env are the documents of the API (a forward or map whose socket was handed over says
+ * so); a unix path below
  * RUNTIME/vms/NAME/ is given without that, relative, since another VM's or host's lies elsewhere. Of
  * secrets there are names, never values. A name of the log has the time that it had left: the guest's
  * clock stands still until it is restored.
@@ -36,6 +39,7 @@
 #include "ctl/limits_config.h"
 #include "ctl/map.h"
 #include "ctl/policy.h"
+#include "ctl/proxy_config.h"
 #include "ctl/tsi.h"
 #include "ctl/worker_client.h"
 
@@ -89,6 +93,9 @@ struct record {
 	size_t n_forwards;
 	struct record_map *maps;
 	size_t n_maps;
+	bool has_proxy; /* else it is of an earlier release */
+	struct proxy_config proxy;
+	bool proxy_password; /* there was one */
 	struct policy *policy;
 	bool has_limits;
 	struct vm_limits limits;

@@ -483,6 +483,10 @@ static int read_settings(struct json_object *doc, struct record *record, struct 
 	size_t len = 0;
 	int status;
 
+	record->has_proxy = json_object_object_get_ex(doc, "proxy", NULL);
+	if (proxy_config_read(doc, &record->proxy, err) < 0 ||
+		json_get_bool(doc, "", "proxy_password", &record->proxy_password, err) < 0)
+		return -1;
 	if (!json_object_object_get_ex(doc, "policy", &policy) || !policy)
 		return json_missing("", "policy", err);
 	if (need_object(doc, "", "hosts", &hosts, err) < 0 ||
@@ -544,8 +548,8 @@ static int read_head(struct json_object *doc, struct record *record, struct erro
 static int read_fields(struct json_object *doc, struct record *record, struct error *err)
 {
 	static const char *const fields[] = {"record_version", "sha256", "vm", "name", "created_ms",
-		"cid", "net", "guest", "names", "tsi", "forwards", "maps", "policy", "limits",
-		"hosts", "env", "secrets", NULL};
+		"cid", "net", "guest", "names", "tsi", "forwards", "maps", "proxy",
+		"proxy_password", "policy", "limits", "hosts", "env", "secrets", NULL};
 
 	if (json_only(doc, "", fields, err) < 0 || read_head(doc, record, err) < 0 ||
 		read_net(doc, record, err) < 0 || read_guest(doc, record, err) < 0 ||

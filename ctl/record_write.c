@@ -232,6 +232,9 @@ static struct json_object *record_doc(const struct vm *vm, const char *name, int
 	json_object_object_add(doc, "tsi", tsi_json(vm));
 	json_object_object_add(doc, "forwards", forwards_json(vm));
 	json_object_object_add(doc, "maps", maps_json(vm));
+	json_object_object_add(doc, "proxy", proxy_config_json(&vm->config.proxy));
+	if (vm->proxy.password)
+		json_put_bool(doc, "proxy_password", true);
 	json_object_object_add(doc, "policy", json_object_get(policy_doc(vm->policy)));
 	if (!limits_config_equal(&vm->config.limits, &(struct vm_limits){0}))
 		json_object_object_add(doc, "limits", limits_config_json(&vm->config.limits));

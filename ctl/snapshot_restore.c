@@ -49,6 +49,8 @@ struct plan {
 	struct worker_name *names;
 	size_t n_names;
 	size_t names_at;
+	struct proxy_config proxy;
+	struct vm_proxy password; /* its, where the VM's own is for it */
 };
 
 /* ---- changing places ---- */
@@ -78,6 +80,8 @@ static void swap_tsi(struct vm *vm, struct plan *plan)
 
 static void swap(struct vm *vm, struct plan *plan)
 {
+	SWAP(vm->config.proxy, plan->proxy);
+	SWAP(vm->proxy, plan->password);
 	SWAP(vm->policy, plan->policy);
 	SWAP(vm->table, plan->table);
 	SWAP(vm->table_len, plan->table_len);
@@ -134,9 +138,21 @@ static bool has_secret(const struct vm *vm, const char *name)
 	return false;
 }
 
+/* Whether the password that the VM has is for the record's proxy. */
+static bool keeps_password(const struct vm *vm, const struct record *record)
+{
+	return vm->proxy.password &&
+		(!record->has_proxy ||
+			(record->proxy.use == PROXY_USE_URL &&
+				proxy_url_equal(&record->proxy.url, &vm->config.proxy.url)));
+}
+
 static struct json_object *missing_secrets(const struct vm *vm, const struct record *record)
 {
 	struct json_object *list = json_object_new_array();
+
+	if (record->proxy_password && !keeps_password(vm, record))
+		json_object_array_add(list, json_object_new_string("proxy password"));
 
 	for (size_t i = 0; i < record->n_secrets; i++) {
 		if (!has_secret(vm, record->secrets[i]))
@@ -252,10 +268,23 @@ static int prepare_guest(
 	return 0;
 }
 
+static void prepare_proxy(struct vm *vm, struct plan *plan, const struct record *record)
+{
+	plan->proxy = record->has_proxy ? record->proxy : vm->config.proxy;
+	if (keeps_password(vm, record))
+		plan->password = vm->proxy;
+}
+
 static int prepare(struct vm *vm, struct plan *plan, struct record *record, struct error *err)
 {
-	if (policy_compile(record->policy, "policy", vm->vms->own, vm->vms->n_own, &plan->table,
-		    &plan->table_len, err) < 0 ||
+	int compiled;
+
+	prepare_proxy(vm, plan, record);
+	SWAP(vm->config.proxy, plan->proxy); /* its fake addresses count for the policy */
+	compiled = vm_compile_policy(
+		vm, record->policy, "policy", &plan->table, &plan->table_len, err);
+	SWAP(vm->config.proxy, plan->proxy);
+	if (compiled < 0 ||
 		prepare_guest(vm, plan, record, err) < 0)
 		return -1;
 	SWAP(plan->policy, record->policy);
@@ -312,6 +341,8 @@ static void drop_plan(struct vm *vm, struct plan *plan, struct completion *wait)
 	swap_tsi(vm, plan);
 	vm_tsi_clear(vm);
 	swap_tsi(vm, plan);
+	if (plan->password.password != vm->proxy.password)
+		free(plan->password.password);
 	policy_free(plan->policy);
 	hosts_free(plan->hosts);
 	json_object_put(plan->env);
@@ -334,6 +365,8 @@ static int store_parts(struct vm *vm, const struct plan *old, struct error *err)
 	if (!status)
 		status = store_vm_set_config(store, name, json_text(config), err);
 	json_object_put(config);
+	if (!status && !vm->proxy.password)
+		status = store_proxy_password_delete(store, name, err);
 	if (!status)
 		status = store_vm_set_hosts(store, name, json_text(vm->hosts->doc), err);
 	if (!status)
@@ -392,6 +425,7 @@ static void push(struct vm *vm, struct plan *old, struct completion *wait)
 	vm_worker_want(vm);
 	vm_reset_worker(vm, wait);
 	vm_worker_policy(vm, false, wait);
+	vm_worker_proxy(vm, wait);
 	vm_worker_hosts(vm, wait);
 	if (!limits_config_equal(&vm->config.limits, &old->limits))
 		vm_worker_limits(vm, wait);

@@ -15,13 +15,18 @@
 
 #define RETRY_TICKS 5 /* seconds between tries to bind what was in use */
 
-void vm_event(struct vm *vm, const char *type, struct json_object *data)
+void vm_event_numbered(struct vm *vm, const char *type, struct json_object *data, uint64_t number)
 {
 	char object[VM_NAME_MAX + 8];
 
 	snprintf(object, sizeof(object), "vm/%s", vm->config.name);
 	log_info(object, type, "%s", data ? json_text(data) : "");
-	events_add(vm->vms->events, vm->config.name, type, data);
+	events_add_numbered(vm->vms->events, vm->config.name, type, data, number);
+}
+
+void vm_event(struct vm *vm, const char *type, struct json_object *data)
+{
+	vm_event_numbered(vm, type, data, 0);
 }
 
 struct json_object *vm_event_reason(const char *text)
@@ -128,6 +133,7 @@ void vm_free(struct vm *vm)
 	policy_free(vm->policy);
 	hosts_free(vm->hosts);
 	env_clear(&vm->env);
+	vm_proxy_clear(vm);
 	free(vm->table);
 	free(vm->names);
 	if (vm->flow_memory >= 0)
@@ -145,13 +151,26 @@ static void take_table(struct vm *vm, struct policy *policy, uint8_t *table, siz
 	vm->table_len = len;
 }
 
+int vms_compile_policy(const struct vms *vms, const struct proxy_config *proxy,
+	struct policy *policy, const char *path, uint8_t **table, size_t *len, struct error *err)
+{
+	policy_set_fake_ip(policy, vms_fake_ip(vms, proxy));
+	return policy_compile(policy, path, vms->own, vms->n_own, table, len, err);
+}
+
+int vm_compile_policy(const struct vm *vm, struct policy *policy, const char *path,
+	uint8_t **table, size_t *len, struct error *err)
+{
+	return vms_compile_policy(vm->vms, &vm->config.proxy, policy, path, table, len, err);
+}
+
 /* Compiles and takes a policy; the old one stays after a failure. */
 int vm_take_policy(struct vm *vm, struct policy *policy, const char *path, struct error *err)
 {
 	uint8_t *table = NULL;
 	size_t len = 0;
 
-	if (policy_compile(policy, path, vm->vms->own, vm->vms->n_own, &table, &len, err) < 0)
+	if (vm_compile_policy(vm, policy, path, &table, &len, err) < 0)
 		return -1;
 	take_table(vm, policy, table, len);
 	return 0;
@@ -198,7 +217,7 @@ int vm_request_read(struct vms *vms, struct json_object *doc, enum vm_link link_
 	struct vm_request *request, struct error *err)
 {
 	static const char *const fields[] = {"name", "link", "vsock", "net", "dns", "host_access",
-		"ttl", "policy", "forwards", "limits", NULL};
+		"proxy", "ttl", "policy", "forwards", "limits", NULL};
 	struct json_object *policy = NULL;
 
 	memset(request, 0, sizeof(*request));
@@ -257,8 +276,7 @@ bool vm_same(const struct vm *vm, const struct vm_request *request)
 
 /* ---- create, delete ---- */
 
-/* The VM and its forwards, in one transaction. */
-static int store_new(struct vm *vm, struct error *err)
+int vm_store_new(struct vm *vm, struct error *err)
 {
 	struct store *store = vm->vms->store;
 	struct json_object *config = vm_config_json(&vm->config);
@@ -270,23 +288,37 @@ static int store_new(struct vm *vm, struct error *err)
 		.hosts = json_text(vm->hosts->doc),
 	};
 	struct forward *forward;
-	int status = store_begin(store, err);
+	struct map *map;
+	int status = store_vm_insert(store, &row, err);
 
-	if (!status) {
-		status = store_vm_insert(store, &row, err);
-		TAILQ_FOREACH(forward, &vm->forwards, next) {
-			if (!status)
-				status = vm_forward_store(vm, forward, err);
-		}
-		if (store_end(store, status == 0, status == 0 ? err : &(struct error){0}) < 0)
-			status = -1;
-	}
 	json_object_put(config);
+	if (!status && vm->env.doc)
+		status = store_env_set(store, vm->config.name, json_text(vm->env.doc), err);
+	TAILQ_FOREACH(forward, &vm->forwards, next) {
+		if (!status)
+			status = vm_forward_store(vm, forward, err);
+	}
+	TAILQ_FOREACH(map, &vm->maps, next) {
+		if (!status)
+			status = vm_map_store(vm, map, err);
+	}
 	return status;
 }
 
-/* Takes back all that vm_create() did so far. */
-static void undo(struct vm *vm)
+static int store_alone(struct vm *vm, struct error *err)
+{
+	struct store *store = vm->vms->store;
+	int status = store_begin(store, err);
+
+	if (status)
+		return -1;
+	status = vm_store_new(vm, err);
+	if (store_end(store, status == 0, status == 0 ? err : &(struct error){0}) < 0)
+		status = -1;
+	return status;
+}
+
+void vm_abandon(struct vm *vm)
 {
 	struct forward *forward;
 
@@ -298,14 +330,12 @@ static void undo(struct vm *vm)
 	vm_link_close(vm, true);
 	if (vm->slot)
 		supervised_remove(vm->slot, NULL, NULL);
-	vm->policy = NULL; /* still the request's */
-	vm->hosts = NULL;
 	vm_free(vm);
 }
 
-struct vm *vm_create(struct vms *vms, struct vm_request *request, bool ephemeral, struct error *err)
+struct vm *vm_prepare(
+	struct vms *vms, struct vm_request *request, bool ephemeral, struct error *err)
 {
-	struct forward *forward;
 	struct vm *vm;
 
 	if (vms_find(vms, request->config.name)) {
@@ -326,29 +356,52 @@ struct vm *vm_create(struct vms *vms, struct vm_request *request, bool ephemeral
 	if (vm_take_policy(vm, request->policy, "policy", err) < 0 || vm_slot(vm, err) < 0 ||
 		vm_link_open(vm, err) < 0 || vm_vsock_open(vm, err) < 0 ||
 		vm_forwards_prepare(vm, request->forwards, request->n_forwards, "forwards", -1,
-			NULL, NULL, err) < 0 ||
-		(!ephemeral && store_new(vm, err) < 0)) {
-		undo(vm);
+			NULL, NULL, err) < 0) {
+		vm->policy = NULL; /* still the request's */
+		vm->hosts = NULL;
+		vm_abandon(vm);
 		return NULL;
 	}
 	request->policy = NULL;
 	request->hosts = NULL;
-	vms_insert(vms, vm);
-	vm_event(vm, "vm.created", NULL);
-	TAILQ_FOREACH(forward, &vm->forwards, next)
-		vm_event(vm, "forward.added", forward_json(forward));
-	vm_worker_want(vm);
-	vm_ttl_start(vm);
 	return vm;
 }
 
-int vm_delete(struct vm *vm, void (*gone)(void *arg), void *arg, struct error *err)
+void vm_begin(struct vm *vm)
+{
+	struct forward *forward;
+	struct map *map;
+
+	vms_insert(vm->vms, vm);
+	vm_gvproxy_open(vm);
+	vm_event(vm, "vm.created", NULL);
+	TAILQ_FOREACH(forward, &vm->forwards, next)
+		vm_event(vm, "forward.added", forward_json(forward));
+	TAILQ_FOREACH(map, &vm->maps, next)
+		vm_event(vm, "map.added", map_json(map));
+	vm_worker_want(vm);
+	vm_ttl_start(vm);
+}
+
+struct vm *vm_create(struct vms *vms, struct vm_request *request, bool ephemeral, struct error *err)
+{
+	struct vm *vm = vm_prepare(vms, request, ephemeral, err);
+
+	if (!vm)
+		return NULL;
+	if (!ephemeral && store_alone(vm, err) < 0) {
+		vm_abandon(vm);
+		return NULL;
+	}
+	vm_begin(vm);
+	return vm;
+}
+
+void vm_end(struct vm *vm, void (*gone)(void *arg), void *arg)
 {
 	struct vms *vms = vm->vms;
 	struct forward *forward;
 
-	if (!vm->ephemeral && store_vm_delete(vms->store, vm->config.name, err) < 0)
-		return -1;
 	TAILQ_REMOVE(&vms->list, vm, next);
 	vms->n--;
 	while ((forward = TAILQ_FIRST(&vm->forwards))) {
@@ -356,10 +409,20 @@ int vm_delete(struct vm *vm, void (*gone)(void *arg), void *arg, struct error *e
 		forward_free(forward);
 	}
 	vm_vsock_close(vm, true);
+	vm_gvproxy_close(vm);
 	vm_link_close(vm, true);
+	vm_tell_link(vm, false, "VM deleted");
+	vm_tell_vsock(vm, false, "VM deleted");
 	vm_event(vm, "vm.deleted", NULL);
 	supervised_remove(vm->slot, gone, arg);
 	vm_free(vm);
+}
+
+int vm_delete(struct vm *vm, void (*gone)(void *arg), void *arg, struct error *err)
+{
+	if (!vm->ephemeral && store_vm_delete(vm->vms->store, vm->config.name, err) < 0)
+		return -1;
+	vm_end(vm, gone, arg);
 	return 0;
 }
 
@@ -371,7 +434,7 @@ static bool same_vsock(const struct vsock_config *a, const struct vsock_config *
 		a->cid == b->cid;
 }
 
-static bool changeable(const struct vm *vm, const struct vm_config *to, struct error *err)
+bool vm_can_become(const struct vm *vm, const struct vm_config *to, struct error *err)
 {
 	struct vm_config allowed = *to;
 
@@ -380,6 +443,8 @@ static bool changeable(const struct vm *vm, const struct vm_config *to, struct e
 	allowed.n_upstreams = vm->config.n_upstreams;
 	memcpy(allowed.search, vm->config.search, sizeof(allowed.search));
 	allowed.n_search = vm->config.n_search;
+	allowed.answer_unlisted = vm->config.answer_unlisted;
+	allowed.proxy = vm->config.proxy;
 	allowed.host_access = vm->config.host_access;
 	allowed.ttl_s = vm->config.ttl_s;
 	allowed.limits = vm->config.limits;
@@ -397,41 +462,80 @@ static bool changeable(const struct vm *vm, const struct vm_config *to, struct e
 	return false;
 }
 
-int vm_set_config(
-	struct vm *vm, const struct vm_config *config, struct completion *wait, struct error *err)
+/* What netctld knows of the host, or fake addresses, count otherwise for the policy now. */
+static void recompile(struct vm *vm, struct completion *wait)
+{
+	struct error err;
+
+	if (vm_take_policy(vm, vm->policy, "", &err) == 0)
+		vm_worker_policy(vm, false, wait);
+	else
+		log_error(vm->config.name, "policy.stale", "reason=\"%s\"", err.text);
+}
+
+int vm_store_config(const struct vm *vm, const struct vm_config *config, struct error *err)
 {
 	struct json_object *doc;
-	bool hosts = vm->config.host_access != config->host_access;
-	bool limits = !limits_config_equal(&vm->config.limits, &config->limits);
 	int status = 0;
 
-	if (!changeable(vm, config, err))
+	if (!vm->ephemeral && vm_proxy_store(vm, &config->proxy, err) < 0)
 		return -1;
 	doc = vm_config_json(config);
 	if (!vm->ephemeral)
 		status = store_vm_set_config(vm->vms->store, vm->config.name, json_text(doc), err);
 	json_object_put(doc);
-	if (status < 0)
-		return -1;
+	return status;
+}
+
+void vm_take_config(struct vm *vm, const struct vm_config *config, struct completion *wait)
+{
+	bool hosts = vm->config.host_access != config->host_access;
+	bool fake_ip = vm_fake_ip(vm);
+	bool limits = !limits_config_equal(&vm->config.limits, &config->limits);
+	bool proxy = memcmp(&vm->config.proxy, &config->proxy, sizeof(config->proxy)) != 0;
+
+	vm_proxy_take(vm, &config->proxy);
 	vm->config = *config;
 	vm_worker_dns(vm, wait);
+	if (proxy)
+		vm_worker_proxy(vm, wait);
 	if (limits)
 		vm_worker_limits(vm, wait);
 	if (hosts)
 		vm_worker_hosts(vm, wait);
+	if (fake_ip != vm_fake_ip(vm))
+		recompile(vm, wait);
 	vm_ttl_start(vm);
+}
+
+int vm_set_config(
+	struct vm *vm, const struct vm_config *config, struct completion *wait, struct error *err)
+{
+	if (!vm_can_become(vm, config, err) || vm_store_config(vm, config, err) < 0)
+		return -1;
+	vm_take_config(vm, config, wait);
 	return 0;
+}
+
+void vm_take_table(struct vm *vm, struct policy *policy, uint8_t *table, size_t len,
+	bool cut_existing, struct completion *wait)
+{
+	struct json_object *data = json_object_new_object();
+
+	take_table(vm, policy, table, len);
+	vm_worker_policy(vm, cut_existing, wait);
+	json_put_bool(data, "cut_existing", cut_existing);
+	vm_event(vm, "policy.set", data);
 }
 
 int vm_set_policy(struct vm *vm, struct policy *policy, bool cut_existing, struct completion *wait,
 	struct error *err)
 {
-	struct json_object *data;
 	uint8_t *table = NULL;
 	size_t len = 0;
 
 	/* Compiled before anything is kept, to see that it can be. */
-	if (policy_compile(policy, "", vm->vms->own, vm->vms->n_own, &table, &len, err) < 0)
+	if (vm_compile_policy(vm, policy, "", &table, &len, err) < 0)
 		return -1;
 	if (!vm->ephemeral &&
 		store_vm_set_policy(
@@ -439,12 +543,15 @@ int vm_set_policy(struct vm *vm, struct policy *policy, bool cut_existing, struc
 		free(table);
 		return -1;
 	}
-	take_table(vm, policy, table, len);
-	vm_worker_policy(vm, cut_existing, wait);
-	data = json_object_new_object();
-	json_put_bool(data, "cut_existing", cut_existing);
-	vm_event(vm, "policy.set", data);
+	vm_take_table(vm, policy, table, len, cut_existing, wait);
 	return 0;
+}
+
+void vm_take_hosts(struct vm *vm, struct hosts *hosts, struct completion *wait)
+{
+	hosts_free(vm->hosts);
+	vm->hosts = hosts;
+	vm_worker_hosts(vm, wait);
 }
 
 int vm_set_hosts(struct vm *vm, struct hosts *hosts, struct completion *wait, struct error *err)
@@ -452,16 +559,13 @@ int vm_set_hosts(struct vm *vm, struct hosts *hosts, struct completion *wait, st
 	if (!vm->ephemeral &&
 		store_vm_set_hosts(vm->vms->store, vm->config.name, json_text(hosts->doc), err) < 0)
 		return -1;
-	hosts_free(vm->hosts);
-	vm->hosts = hosts;
-	vm_worker_hosts(vm, wait);
+	vm_take_hosts(vm, hosts, wait);
 	return 0;
 }
 
 void vms_set_own_addrs(struct vms *vms, const struct prefix *own, size_t n)
 {
 	struct prefix *copy = malloc((n + 1) * sizeof(*copy));
-	struct error err;
 	struct vm *vm;
 
 	if (!copy)
@@ -471,12 +575,10 @@ void vms_set_own_addrs(struct vms *vms, const struct prefix *own, size_t n)
 	vms->own = copy;
 	vms->n_own = n;
 	TAILQ_FOREACH(vm, &vms->list, next) {
-		if (!policy_uses_own_addrs(vm->policy))
-			continue;
-		if (vm_take_policy(vm, vm->policy, "", &err) == 0)
-			vm_worker_policy(vm, false, NULL);
-		else
-			log_error(vm->config.name, "policy.stale", "reason=\"%s\"", err.text);
+		if (policy_uses_own_addrs(vm->policy))
+			recompile(vm, NULL);
+		if (vm->config.proxy.fake_ip == PROXY_FAKE_AUTO)
+			vm_worker_proxy(vm, NULL);
 	}
 }
 
@@ -516,7 +618,6 @@ static void store_guests(struct vms *vms)
 static void on_housekeeping(evutil_socket_t fd, short what, void *arg)
 {
 	struct vms *vms = arg;
-	struct json_object *data;
 	struct vm *vm;
 
 	(void)fd;
@@ -524,15 +625,16 @@ static void on_housekeeping(evutil_socket_t fd, short what, void *arg)
 	store_guests(vms);
 	vms->ticks++;
 	TAILQ_FOREACH(vm, &vms->list, next) {
-		while ((data = refusals_take(&vm->refusals)))
-			vm_event(vm, "flow.refused", data);
 		if (vm->lease_new)
 			vm_event(vm, "guest.lease", vm_lease_json(vm));
 		vm->guest_dirty = vm->lease_new = false;
 		vm_tsi_tick(vm);
+		vm_proxy_tick(vm);
 		vm_vhost_tick(vm);
-		if (vms->ticks % RETRY_TICKS == 0 && vm->settled && !vm->adopting)
+		if (vms->ticks % RETRY_TICKS == 0 && vm->settled && !vm->adopting) {
 			vm_settle(vm, false);
+			vm_gvproxy_open(vm);
+		}
 	}
 }
 
@@ -543,6 +645,8 @@ void vms_init(struct vms *vms)
 	TAILQ_INIT(&vms->list);
 	vms->housekeeping = event_new(vms->base, -1, EV_PERSIST, on_housekeeping, vms);
 	event_add(vms->housekeeping, &second);
+	vms->tell = evtimer_new(vms->base, vms_tell, vms);
+	events_on_stored(vms->events, vms_event_stored, vms);
 }
 
 void vms_free(struct vms *vms)
@@ -555,5 +659,6 @@ void vms_free(struct vms *vms)
 		vm_free(vm);
 	}
 	event_free(vms->housekeeping);
+	event_free(vms->tell);
 	free(vms->own);
 }

@@ -6,6 +6,7 @@
  *	vm_json.c     the VM's document
  *	vm_restore.c  the set from the store, at start
  *	env.c         environment and secrets
+ *	vm_proxy.c    by which proxies its flows go
  *	vm_link.c     the socket at which a VMM finds its NIC
  *	vm_forward.c  a VM's forwards and their listening sockets
  *	vm_vsock.c    the sockets of its vsock
@@ -13,6 +14,7 @@
  *	vm_map.c      its maps, and connections to where they lead
  *	vm_tsi.c      what its guest holds through TSI
  *	vm_worker.c   what the VM's worker is told, and what it tells
+ *	vm_tell.c     what of that becomes an event
  *	vm_reset.c    the end of a guest's life, and whether it can be had without loss
  *	vm_adopt.c    a worker that outlived the netctld before us
  *
@@ -52,16 +54,22 @@
 #include "ctl/supervisor.h"
 #include "ctl/tsi.h"
 #include "ctl/vm_config.h"
+#include "ctl/vm_proxy.h"
 #include "ctl/vm_vhost.h"
 #include "ctl/vm_vsock.h"
 
+#include <event2/util.h>
 #include <json-c/json.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
 
+struct api;
+struct api_socket;
 struct event;
 struct event_base;
+struct host_proxies;
+struct proxy_names;
 struct secret_key;
 struct vm_dial;
 struct vms;
@@ -79,6 +87,7 @@ struct vm {
 	size_t table_len;
 	struct hosts *hosts;
 	struct env env;
+	struct vm_proxy proxy;
 	TAILQ_HEAD(forward_list, forward) forwards;
 	size_t n_forwards;
 	bool ephemeral;    /* not in the store */
@@ -96,6 +105,11 @@ struct vm {
 	size_t n_names;
 	size_t names_at;
 	struct refusals refusals;
+	struct {                         /* the newest events, also of the netctld before us */
+		uint64_t last;           /* number of what the worker told last */
+		uint64_t stored;         /* up to here it is on the disk */
+		bool link, vsock, guest; /* that it is up */
+	} told;
 
 	/* the link */
 	int listener;       /* stream: listening socket, or -1 */
@@ -117,6 +131,9 @@ struct vm {
 	TAILQ_HEAD(map_list, map) maps; /* by port */
 	size_t n_maps;
 	TAILQ_HEAD(vm_dial_list, vm_dial) dials; /* connections that the worker waits for */
+
+	struct api_socket *gvproxy; /* RUNTIME/vms/NAME/gvproxy.sock, or NULL */
+	bool gvproxy_told;          /* why there is none */
 
 	/* the worker */
 	struct supervised *slot;
@@ -142,6 +159,7 @@ struct vms {
 	struct store *store;
 	struct events *events;
 	struct supervisor *supervisor;
+	struct api *gvproxy;    /* serves their gvproxy.sock; NULL: not yet, or no more */
 	struct secret_key *key; /* NULL: there is none, and key_error says why */
 	char key_error[512];
 	const char *runtime_dir;
@@ -150,8 +168,10 @@ struct vms {
 	size_t n_own;
 	struct endpoint upstreams[VM_UPSTREAMS_MAX]; /* the host's resolv.conf */
 	size_t n_upstreams;
-	struct event
-		*housekeeping; /* each second: guests to the store, refusals, sockets to retry */
+	struct host_proxies *host_proxies; /* NULL: none are known */
+	struct proxy_names *proxy_names;
+	struct event *housekeeping; /* each second: guests to the store, sockets to retry */
+	struct event *tell;         /* soon after a refusal: vms_tell() */
 	unsigned ticks;
 };
 
@@ -203,12 +223,40 @@ int vm_set_policy(struct vm *vm, struct policy *policy, bool cut_existing, struc
 	struct error *err);
 int vm_set_hosts(struct vm *vm, struct hosts *hosts, struct completion *wait, struct error *err);
 
+/* ---- parts of these, for who makes several changes one (state_apply.c) ---- */
+
+/* A VM with its sockets that is neither in the set nor in the store; takes policy and hosts of the
+ * request. NULL with err filled. */
+struct vm *vm_prepare(
+	struct vms *vms, struct vm_request *request, bool ephemeral, struct error *err);
+/* Takes back what vm_prepare() did. */
+void vm_abandon(struct vm *vm);
+/* Its rows, with those of its forwards, maps and env. */
+int vm_store_new(struct vm *vm, struct error *err);
+/* From here on it is in the set. */
+void vm_begin(struct vm *vm);
+/* vm_delete() but for the store. */
+void vm_end(struct vm *vm, void (*gone)(void *arg), void *arg);
+/* Whether a VM may be given these settings while it lives (409). */
+bool vm_can_become(const struct vm *vm, const struct vm_config *to, struct error *err);
+int vm_store_config(const struct vm *vm, const struct vm_config *config, struct error *err);
+void vm_take_config(struct vm *vm, const struct vm_config *config, struct completion *wait);
+/* policy and its table, both taken. */
+void vm_take_table(struct vm *vm, struct policy *policy, uint8_t *table, size_t len,
+	bool cut_existing, struct completion *wait);
+void vm_take_hosts(struct vm *vm, struct hosts *hosts, struct completion *wait);
+
 /* ---- parts of these, for vm_restore.c ---- */
 
 struct vm *vm_new(struct vms *vms, const struct vm_config *config);
 void vm_free(struct vm *vm);
 void vms_insert(struct vms *vms, struct vm *vm);
 int vm_slot(struct vm *vm, struct error *err);
+/* As policy_compile(), with what is known of the host, for a VM with such a proxy and for one that is. */
+int vms_compile_policy(const struct vms *vms, const struct proxy_config *proxy,
+	struct policy *policy, const char *path, uint8_t **table, size_t *len, struct error *err);
+int vm_compile_policy(const struct vm *vm, struct policy *policy, const char *path,
+	uint8_t **table, size_t *len, struct error *err);
 int vm_take_policy(struct vm *vm, struct policy *policy, const char *path, struct error *err);
 int vm_guest_store(struct vm *vm, struct error *err);
 /* Binds what this VM should have and has not; again and again until it can. */
@@ -232,6 +280,11 @@ int vm_forward_store(struct vm *vm, const struct forward *forward, struct error 
 /* Removes the forward; its port is free when wait is done. */
 int vm_forward_delete(
 	struct vm *vm, struct forward *forward, struct completion *wait, struct error *err);
+/* Adds one that is bound and stored to the set, and to the worker. */
+void vm_forward_begin(struct vm *vm, struct forward *forward, struct completion *wait);
+/* Removes one that the store has no more, and its socket but for `keep_path`: a successor has it. */
+void vm_forward_end(
+	struct vm *vm, struct forward *forward, bool keep_path, struct completion *wait);
 /* Binds the sockets of forwards that have none; `first` tells of each that fails. */
 void vm_forwards_bind(struct vm *vm, bool first);
 void vm_forward_push(struct vm *vm, struct forward *forward, struct completion *wait);
@@ -250,6 +303,13 @@ int vm_map_add(struct vm *vm, const struct map_spec *spec, struct place *handed,
 struct map *vm_map_prepare(
 	struct vm *vm, const struct map_spec *spec, const struct map *like, struct error *err);
 int vm_map_store(struct vm *vm, const struct map *map, struct error *err);
+void vm_map_insert(struct vm *vm, struct map *map);
+/* A stored one into the set and to the worker. */
+void vm_map_begin(struct vm *vm, struct map *map, struct completion *wait);
+/* A stored one in the place of another, whose listener it may have. */
+void vm_map_replace(struct vm *vm, struct map *old, struct map *map, struct completion *wait);
+/* Removes one that the store has no more. */
+void vm_map_end(struct vm *vm, struct map *map, struct completion *wait);
 void vm_map_drop(struct map *map); /* frees, and closes what it holds */
 int vm_map_delete(struct vm *vm, struct map *map, struct completion *wait, struct error *err);
 /* With the places of handed paths. */
@@ -285,6 +345,12 @@ void vm_link_orphaned(struct vm *vm);
 void vm_link_adopt(struct vm *vm, enum worker_link_kind kind, int *listener, int *connected);
 /* Restarts the clock of --ttl. */
 void vm_ttl_start(struct vm *vm);
+
+/* ---- gvproxy.sock (api/gvproxy.c) ---- */
+
+/* Opens it unless it is; where that cannot be, this is logged once. */
+void vm_gvproxy_open(struct vm *vm);
+void vm_gvproxy_close(struct vm *vm);
 
 /* ---- the worker (vm_worker.c, vm_adopt.c) ---- */
 
@@ -335,7 +401,24 @@ void vm_reset_worker(struct vm *vm, struct completion *wait);
 
 /* An event about this VM; data is consumed. */
 void vm_event(struct vm *vm, const char *type, struct json_object *data);
+void vm_event_numbered(struct vm *vm, const char *type, struct json_object *data, uint64_t number);
 /* {"reason":text} */
 struct json_object *vm_event_reason(const char *text);
+
+/* ---- what the worker tells, as events (vm_tell.c) ---- */
+
+/* False for what the store has already. */
+bool vm_event_is_new(struct vm *vm, uint64_t number);
+/* events_stored_fn; arg is the struct vms. */
+void vms_event_stored(void *arg, const char *name, uint64_t number);
+/* An event where that is news; reason may be "". */
+void vm_tell_link(struct vm *vm, bool up, const char *reason);
+void vm_tell_vsock(struct vm *vm, bool up, const char *reason);
+/* That its first frame since the link came up was seen. */
+void vm_tell_guest(struct vm *vm);
+void vm_refused(struct vm *vm, const struct worker_refused_event *event);
+void vm_tell_refusals(struct vm *vm);
+void vms_tell(evutil_socket_t fd, short what, void *arg);
+int vms_restore_told(struct vms *vms, struct error *err);
 
 #endif

@@ -10,7 +10,7 @@
  *	                    one that it has not, or has otherwise: deleted
  *	ask Vsock, Tsi   →  its sockets become ours again, as do the guest's listeners
  *	then             →  what the store has and the worker lacks is bound and sent
- *	                    policy, hosts and DNS are sent, whatever the worker had
+ *	                    policy, hosts, DNS and proxies are sent, whatever the worker had
  *
  * A worker with another network than the store's (its VM was deleted and made anew meanwhile) is
  * killed, and a new one configured. Sockets that a worker gives are checked to be what they should.
@@ -106,6 +106,7 @@ static void finish(struct vm *vm)
 	vm_worker_policy(vm, false, NULL);
 	vm_worker_hosts(vm, NULL);
 	vm_worker_dns(vm, NULL);
+	vm_worker_proxy(vm, NULL);
 	vm_worker_limits(vm, NULL);
 	if (vm->listener < 0 && vm->bound < 0 && vm->nic < 0) {
 		if (vm_link_open(vm, &err) < 0)
@@ -233,10 +234,9 @@ static void on_description(void *arg, int code, const char *text, struct worker_
 	}
 	memcpy(vm->sandbox, theirs->sandbox, sizeof(vm->sandbox));
 	take_guest(vm, theirs);
-	if (theirs->link_up) {
+	if (theirs->link_up)
 		vm_link_changed(vm, true);
-		vm_event(vm, "link.up", vm_event_reason("adopted with its worker"));
-	}
+	vm_tell_link(vm, theirs->link_up, "while netctld was away");
 	worker_client_forwards(client, on_forwards, adoption_new(vm, client));
 }
 

@@ -16,7 +16,7 @@
 #define V4_BITS(bits) ((bits)-96)
 
 const char *const vm_config_fields[] = {
-	"name", "link", "net", "dns", "host_access", "ttl", "vsock", "limits", NULL};
+	"name", "link", "net", "dns", "proxy", "host_access", "ttl", "vsock", "limits", NULL};
 
 static const char *const link_names[] = {"none", "stream", "dgram", "attach"};
 
@@ -271,9 +271,22 @@ static int read_dns_list(struct json_object *dns, const char *key, size_t max,
 	return 0;
 }
 
+static int read_unlisted(struct json_object *dns, struct vm_config *config, struct error *err)
+{
+	const char *text = "nxdomain";
+
+	if (json_get_string(dns, "dns", "unlisted", &text, err) < 0)
+		return -1;
+	config->answer_unlisted = strcmp(text, "answer") == 0;
+	if (!config->answer_unlisted && strcmp(text, "nxdomain") != 0)
+		return error_set(
+			err, 400, "dns.unlisted", "\"%.32s\" is not nxdomain or answer", text);
+	return 0;
+}
+
 static int read_dns(struct json_object *doc, struct vm_config *config, struct error *err)
 {
-	static const char *const fields[] = {"upstreams", "search", NULL};
+	static const char *const fields[] = {"upstreams", "search", "unlisted", NULL};
 	struct json_object *dns = NULL;
 	int got = json_get_object(doc, "", "dns", &dns, err);
 
@@ -283,7 +296,9 @@ static int read_dns(struct json_object *doc, struct vm_config *config, struct er
 		return -1;
 	if (read_dns_list(dns, "upstreams", VM_UPSTREAMS_MAX, config, err) < 0)
 		return -1;
-	return read_dns_list(dns, "search", VM_SEARCH_MAX, config, err);
+	if (read_dns_list(dns, "search", VM_SEARCH_MAX, config, err) < 0)
+		return -1;
+	return read_unlisted(dns, config, err);
 }
 
 int vm_config_read(struct json_object *doc, const char *runtime_dir, enum vm_link link_default,
@@ -296,7 +311,8 @@ int vm_config_read(struct json_object *doc, const char *runtime_dir, enum vm_lin
 	if (!json_object_is_type(doc, json_type_object))
 		return error_set(err, 400, NULL, "an object is wanted");
 	if (read_name(doc, config, err) < 0 || read_link(doc, runtime_dir, config, err) < 0 ||
-		read_net(doc, config, err) < 0 || read_dns(doc, config, err) < 0)
+		read_net(doc, config, err) < 0 || read_dns(doc, config, err) < 0 ||
+		proxy_config_read(doc, &config->proxy, err) < 0)
 		return -1;
 	if (vsock_config_read(doc, config->name, runtime_dir, &config->vsock, err) < 0 ||
 		limits_config_read(doc, &config->limits, err) < 0 ||
@@ -327,6 +343,7 @@ static struct json_object *dns_json(const struct vm_config *config)
 	for (size_t i = 0; i < config->n_search; i++)
 		json_object_array_add(list, json_object_new_string(config->search[i]));
 	json_object_object_add(dns, "search", list);
+	json_put_string(dns, "unlisted", config->answer_unlisted ? "answer" : "nxdomain");
 	return dns;
 }
 
@@ -350,6 +367,8 @@ struct json_object *vm_config_json(const struct vm_config *config)
 		json_put_string(net, "mac", mac_format(&config->mac, text, sizeof(text)));
 	json_object_object_add(doc, "net", net);
 	json_object_object_add(doc, "dns", dns_json(config));
+	if (!proxy_config_is_default(&config->proxy))
+		json_object_object_add(doc, "proxy", proxy_config_json(&config->proxy));
 	json_put_bool(doc, "host_access", config->host_access);
 	json_put_int(doc, "ttl", config->ttl_s);
 	if (config->vsock.kind != VM_VSOCK_NONE)

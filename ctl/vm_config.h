@@ -12,6 +12,7 @@
 #include "common/addr.h"
 #include "common/error.h"
 #include "ctl/limits_config.h"
+#include "ctl/proxy_config.h"
 #include "ctl/vsock_config.h"
 
 #include <json-c/json.h>
@@ -41,6 +42,8 @@ struct vm_config {
 	size_t n_upstreams;
 	char search[VM_SEARCH_MAX][VM_DOMAIN_LEN];
 	size_t n_search;
+	bool answer_unlisted; /* names that no rule could admit; else NXDOMAIN */
+	struct proxy_config proxy;
 	bool host_access;
 	uint32_t ttl_s; /* 0: never deleted by itself */
 	struct vsock_config vsock;

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct forward *vm_forward_find(struct vm *vm, const char *id)
 {
@@ -165,6 +166,13 @@ static int store_all(
 	return store_end(store, status == 0, status ? &ignored : err) < 0 ? -1 : status;
 }
 
+/* A new one, to whom it matters. */
+static void tell(struct vm *vm, struct forward *forward, struct completion *wait)
+{
+	vm_event(vm, "forward.added", forward_json(forward));
+	vm_forward_push(vm, forward, wait);
+}
+
 int vm_forwards_add(struct vm *vm, const struct forward_spec *specs, size_t n, const char *path,
 	int handed_fd, struct forward **made, bool *is_new, struct completion *wait,
 	struct error *err)
@@ -177,30 +185,44 @@ int vm_forwards_add(struct vm *vm, const struct forward_spec *specs, size_t n, c
 	}
 	vm_worker_want(vm);
 	for (size_t i = 0; i < n; i++) {
-		if (!is_new[i])
-			continue;
-		vm_event(vm, "forward.added", forward_json(made[i]));
-		vm_forward_push(vm, made[i], wait);
+		if (is_new[i])
+			tell(vm, made[i], wait);
 	}
 	return 0;
 }
 
-int vm_forward_delete(
-	struct vm *vm, struct forward *forward, struct completion *wait, struct error *err)
+void vm_forward_begin(struct vm *vm, struct forward *forward, struct completion *wait)
+{
+	TAILQ_INSERT_TAIL(&vm->forwards, forward, next);
+	vm->n_forwards++;
+	vm_worker_want(vm);
+	tell(vm, forward, wait);
+}
+
+void vm_forward_end(struct vm *vm, struct forward *forward, bool keep_path, struct completion *wait)
 {
 	struct worker_client *client = vm_worker(vm);
-	struct json_object *data;
+	struct json_object *data = json_object_new_object();
 
-	if (!vm->ephemeral &&
-		store_forward_delete(vm->vms->store, vm->config.name, forward->id, err) < 0)
-		return -1;
-	data = json_object_new_object();
 	json_put_string(data, "id", forward->id);
 	vm_event(vm, "forward.deleted", data);
 	if (client)
 		worker_client_forward_delete(
 			client, forward->id, completion_done, completion_more(wait));
+	if (keep_path && forward->fd >= 0) {
+		close(forward->fd);
+		forward->fd = -1;
+	}
 	remove_forward(vm, forward);
+}
+
+int vm_forward_delete(
+	struct vm *vm, struct forward *forward, struct completion *wait, struct error *err)
+{
+	if (!vm->ephemeral &&
+		store_forward_delete(vm->vms->store, vm->config.name, forward->id, err) < 0)
+		return -1;
+	vm_forward_end(vm, forward, false, wait);
 	return 0;
 }
 

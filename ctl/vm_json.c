@@ -104,6 +104,7 @@ struct json_object *vm_json(struct vm *vm)
 	json_object_object_add(doc, "dns", json_object_get(dns));
 	json_object_put(config);
 	json_put_bool(doc, "host_access", vm->config.host_access);
+	json_object_object_add(doc, "proxy", vm_proxy_json(vm));
 	json_object_object_add(doc, "limits", limits_config_json(&vm->config.limits));
 	json_object_object_add(doc, "policy", json_object_get(policy_doc(vm->policy)));
 	json_put_bool(doc, "ephemeral", vm->ephemeral);

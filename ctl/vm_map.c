@@ -41,7 +41,7 @@ struct map *vm_map_find(struct vm *vm, uint32_t port)
 
 /* ---- the set ---- */
 
-static void insert(struct vm *vm, struct map *map)
+void vm_map_insert(struct vm *vm, struct map *map)
 {
 	struct map *after;
 
@@ -148,6 +148,13 @@ struct map *vm_map_prepare(
 	return NULL;
 }
 
+void vm_map_begin(struct vm *vm, struct map *map, struct completion *wait)
+{
+	vm_map_insert(vm, map);
+	vm_event(vm, "map.added", map_json(map));
+	vm_vsock_map_push(vm, map, wait);
+}
+
 int vm_map_add(struct vm *vm, const struct map_spec *spec, struct place *handed, struct map **made,
 	bool *is_new, struct completion *wait, struct error *err)
 {
@@ -171,28 +178,43 @@ int vm_map_add(struct vm *vm, const struct map_spec *spec, struct place *handed,
 		vm_map_drop(map);
 		return -1;
 	}
-	insert(vm, map);
 	if (handed)
 		map->place = *handed;
-	vm_event(vm, "map.added", map_json(map));
-	vm_vsock_map_push(vm, map, wait);
+	vm_map_begin(vm, map, wait);
 	*made = map;
 	*is_new = true;
 	return 0;
 }
 
-int vm_map_delete(struct vm *vm, struct map *map, struct completion *wait, struct error *err)
+void vm_map_end(struct vm *vm, struct map *map, struct completion *wait)
 {
-	struct json_object *data;
+	struct json_object *data = json_object_new_object();
 
-	if (!vm->ephemeral &&
-		store_map_delete(vm->vms->store, vm->config.name, map->spec.port, err) < 0)
-		return -1;
-	data = json_object_new_object();
 	json_put_int(data, "port", map->spec.port);
 	vm_event(vm, "map.deleted", data);
 	vm_vsock_map_close(vm, map, wait);
 	remove_map(vm, map);
+}
+
+void vm_map_replace(struct vm *vm, struct map *old, struct map *map, struct completion *wait)
+{
+	bool shared = old->listener >= 0 && old->listener == map->listener;
+
+	if (shared) /* which the worker has already, and knows no more of the map */
+		old->listener = -1;
+	vm_map_end(vm, old, wait);
+	vm_map_insert(vm, map);
+	vm_event(vm, "map.added", map_json(map));
+	if (!shared)
+		vm_vsock_map_push(vm, map, wait);
+}
+
+int vm_map_delete(struct vm *vm, struct map *map, struct completion *wait, struct error *err)
+{
+	if (!vm->ephemeral &&
+		store_map_delete(vm->vms->store, vm->config.name, map->spec.port, err) < 0)
+		return -1;
+	vm_map_end(vm, map, wait);
 	return 0;
 }
 
@@ -207,7 +229,7 @@ static void restore(void *arg, const char *text)
 	if (doc && map_spec_read(doc, "", true, &spec, &err) == 0)
 		map = map_new(&spec);
 	if (map)
-		insert(vm, map);
+		vm_map_insert(vm, map);
 	else
 		log_error(vm->config.name, "map.unreadable", "reason=\"%s\"", err.text);
 	json_object_put(doc);

@@ -144,17 +144,14 @@ void vm_reset_worker(struct vm *vm, struct completion *wait)
 
 void vm_last_events(struct vm *vm)
 {
-	struct json_object *data;
-
-	while ((data = refusals_take(&vm->refusals)))
-		vm_event(vm, "flow.refused", data);
+	vm_tell_refusals(vm);
 }
 
 static void forget_life(struct vm *vm)
 {
 	vm_last_events(vm);
 	vm->mac_known = vm->has_lease = false;
-	vm->guest_dirty = vm->lease_new = false;
+	vm->guest_dirty = vm->lease_new = vm->told.guest = false;
 	vm->n_names = vm->names_at = 0;
 	vm_tsi_clear(vm);
 }

@@ -136,11 +136,14 @@ int vms_restore(struct vms *vms, struct error *err)
 		*err = restored.err;
 		return -1;
 	}
+	if (vms_restore_told(vms, err) < 0)
+		return -1;
 	TAILQ_FOREACH(restored.vm, &vms->list, next) {
 		if (store_forwards(vms->store, restored.vm->config.name, restore_forward, &restored,
 			    err) < 0 ||
 			vm_maps_restore(restored.vm, err) < 0 ||
-			vm_env_restore(restored.vm, err) < 0)
+			vm_env_restore(restored.vm, err) < 0 ||
+			vm_proxy_restore(restored.vm, err) < 0)
 			return -1;
 		vm_ttl_start(restored.vm);
 		vm_worker_want(restored.vm);
@@ -154,6 +157,10 @@ void vm_settle(struct vm *vm, bool first)
 	bool link = vm->listener >= 0 || vm->bound >= 0;
 
 	vm->settled = true;
+	if (first) {
+		vm_tell_link(vm, false, "no worker outlived netctld");
+		vm_tell_vsock(vm, false, "no worker outlived netctld");
+	}
 	if (vm->link_error[0] || first) {
 		if (vm_link_open(vm, &err) < 0) {
 			if (first)

@@ -243,29 +243,25 @@ void vm_vsock_settle(struct vm *vm, bool first)
 
 void vm_vsock_changed(struct vm *vm, const struct worker_vsock_event *event)
 {
-	struct json_object *data = event->text[0] ? vm_event_reason(event->text) : NULL;
-
 	if (event->refused) {
-		vm_event(vm, "vsock.refused",
-			data ? data : vm_event_reason("a VMM is connected already"));
+		vm_tell_refusals(vm);
+		vm_event_numbered(vm, "vsock.refused",
+			vm_event_reason(
+				event->text[0] ? event->text : "a VMM is connected already"),
+			vm->told.last);
 		return;
 	}
-	if (event->up == vm->vsock.up) {
-		json_object_put(data);
+	vm_tell_vsock(vm, event->up, event->text);
+	if (event->up == vm->vsock.up)
 		return;
-	}
 	vm->vsock.up = event->up;
-	vm_event(vm, event->up ? "vsock.up" : "vsock.down", data);
 	vm_ttl_start(vm);
 }
 
 void vm_vsock_orphaned(struct vm *vm)
 {
-	bool was_up = vm->vsock.up;
-
 	vm->vsock.up = false;
-	if (was_up)
-		vm_event(vm, "vsock.down", vm_event_reason("worker died"));
+	vm_tell_vsock(vm, false, "worker died");
 	vm_ttl_start(vm);
 }
 
@@ -481,8 +477,7 @@ void vm_vsock_adopt(struct vm *vm, struct worker_vsock *theirs)
 	vsock->set_in_worker = is_hybrid(vm) || vsock->vmm >= 0;
 	if (theirs->up && !is_hybrid(vm)) /* that one only means that it is set */
 		vm_vsock_changed(vm,
-			&(struct worker_vsock_event){
-				.up = true, .text = "adopted with its worker"});
+			&(struct worker_vsock_event){.up = true, .text = "while netctld was away"});
 }
 
 void vm_vsock_adopted(struct vm *vm)
@@ -491,6 +486,8 @@ void vm_vsock_adopted(struct vm *vm)
 	struct error err;
 	struct map *map;
 
+	if (!vm->vsock.up && !is_hybrid(vm))
+		vm_tell_vsock(vm, false, "while netctld was away");
 	if (vm->config.vsock.kind == VM_VSOCK_NONE)
 		return;
 	if (vm_vsock_open(vm, &err) < 0)

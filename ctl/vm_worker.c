@@ -91,6 +91,7 @@ static struct worker_dns dns_of(const struct vm *vm, const char **search)
 						      : vm->vms->n_upstreams,
 		.search = search,
 		.n_search = vm->config.n_search,
+		.answer_unlisted = vm->config.answer_unlisted,
 	};
 }
 
@@ -204,6 +205,7 @@ void vm_worker_configure(struct vm *vm, struct worker_client *client)
 {
 	const char *search[VM_SEARCH_MAX];
 	struct worker_name *names = vm_names(vm);
+	struct vm_proxy_told proxies;
 	struct forward *forward;
 	struct worker_config config = {
 		.vm = vm->config.name,
@@ -222,6 +224,7 @@ void vm_worker_configure(struct vm *vm, struct worker_client *client)
 			.len = vm->table_len,
 			.document = policy_number(vm->policy)},
 		.hosts = hosts_of(vm),
+		.proxies = &proxies.msg,
 		.lease = vm->has_lease ? &vm->lease : NULL,
 		.names = names,
 		.n_names = names ? vm->n_names : 0,
@@ -236,7 +239,9 @@ void vm_worker_configure(struct vm *vm, struct worker_client *client)
 		vm->flow_memory = -1;
 	}
 	config.flow_memory = vm->flow_memory;
+	vm_proxy_tell(vm, &proxies);
 	worker_client_configure(client, &config, on_configured, about_new(vm));
+	vm_proxy_done(&proxies);
 	free(names);
 	vm->configured = true;
 	vm->flows_dead = false;
@@ -270,6 +275,7 @@ static void on_up(void *arg, struct worker_client *client, enum supervised_how h
 		vm_adopt(vm, client);
 		return;
 	}
+	vm->told.last = vm->told.stored = 0; /* another counts */
 	if (how == SUPERVISED_AGAIN)
 		vm->flows_dead = vm->flow_memory >= 0;
 	if (!vm->settled)
@@ -280,7 +286,6 @@ static void on_up(void *arg, struct worker_client *client, enum supervised_how h
 static void on_down(void *arg, const char *text)
 {
 	struct vm *vm = arg;
-	bool was_up = vm->link_up;
 
 	vm->configured = false;
 	vm->adopting = false;
@@ -291,8 +296,7 @@ static void on_down(void *arg, const char *text)
 	vm_event(vm, "worker.died", vm_event_reason(text));
 	vm_dials_cancel(vm);
 	vm_link_orphaned(vm);
-	if (was_up)
-		vm_event(vm, "link.down", vm_event_reason("worker died"));
+	vm_tell_link(vm, false, "worker died");
 	vm_vsock_orphaned(vm);
 }
 
@@ -329,29 +333,33 @@ static void on_link_changed(void *arg, const struct worker_link_event *event)
 	struct vm *vm = arg;
 
 	if (event->refused) {
-		vm_event(vm, "link.refused",
-			vm_event_reason(event->text[0] ? event->text : "link in use"));
+		vm_tell_refusals(vm);
+		vm_event_numbered(vm, "link.refused",
+			vm_event_reason(event->text[0] ? event->text : "link in use"),
+			vm->told.last);
 		return;
 	}
-	if (event->up == vm->link_up)
-		return;
-	vm_link_changed(vm, event->up);
-	if (event->up && vm->config.link == VM_LINK_STREAM)
-		worker_client_describe(
-			supervised_client(vm->slot), on_link_described, about_new(vm));
-	vm_event(vm, event->up ? "link.up" : "link.down",
-		event->text[0] ? vm_event_reason(event->text) : NULL);
+	if (event->up != vm->link_up) {
+		vm_link_changed(vm, event->up);
+		if (event->up && vm->config.link == VM_LINK_STREAM)
+			worker_client_describe(
+				supervised_client(vm->slot), on_link_described, about_new(vm));
+	}
+	vm_tell_link(vm, event->up, event->text);
 }
 
 static void on_guest_seen(void *arg, const struct mac *mac)
 {
 	struct vm *vm = arg;
 
-	if (vm->resetting || (vm->mac_known && mac_eq(&vm->mac, mac)))
+	if (vm->resetting)
 		return;
-	vm->mac = *mac;
-	vm->mac_known = true;
-	vm->guest_dirty = true;
+	if (!vm->mac_known || !mac_eq(&vm->mac, mac)) {
+		vm->mac = *mac;
+		vm->mac_known = true;
+		vm->guest_dirty = true;
+	}
+	vm_tell_guest(vm);
 }
 
 static void on_lease(void *arg, const struct worker_lease *lease)
@@ -388,22 +396,23 @@ static void on_names_seen(void *arg, const struct worker_name *names, size_t n)
 
 static void on_flow_refused(void *arg, const struct worker_refused_event *event)
 {
-	struct vm *vm = arg;
+	vm_refused(arg, event);
+}
 
-	refusals_add(&vm->refusals, event);
+static bool on_number(void *arg, uint64_t number)
+{
+	return vm_event_is_new(arg, number);
 }
 
 /* The fd is a duplicate of what we kept; closing it is the client's affair. */
 static void on_link_returned(void *arg, int *fd)
 {
 	struct vm *vm = arg;
-	bool was_up = vm->link_up;
 
 	(void)fd;
 	vm_link_changed(vm, false);
 	vm_link_returned(vm);
-	if (was_up)
-		vm_event(vm, "link.down", vm_event_reason("the VMM's socket has gone"));
+	vm_tell_link(vm, false, "the VMM's socket has gone");
 }
 
 static void on_vsock_changed(void *arg, const struct worker_vsock_event *event)
@@ -460,11 +469,13 @@ const struct supervised_ops vm_worker_ops = {
 	.failed = on_failed,
 	.events =
 		{
+			.number = on_number,
 			.link_changed = on_link_changed,
 			.guest_seen = on_guest_seen,
 			.lease = on_lease,
 			.names_seen = on_names_seen,
 			.flow_refused = on_flow_refused,
+			.proxy_trouble = vm_proxy_trouble,
 			.link_returned = on_link_returned,
 			.env_get = on_env_get,
 			.vsock_dial = vm_vsock_dial,

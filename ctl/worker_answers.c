@@ -121,12 +121,25 @@ static bool on_flow_refused(struct worker_client *client, const Netdp__FlowRefus
 {
 	struct worker_refused_event event = {.rule = msg->rule, .count = msg->count};
 
-	if (!read_proto(msg->proto, &event.proto) ||
+	/* The rest of many has neither protocol nor address. */
+	if ((msg->proto != NETDP__PROTO__PROTO_NONE && !read_proto(msg->proto, &event.proto)) ||
 		!wire_get_endpoint(msg->addr, msg->port, &event.to))
 		return false;
 	wire_get_remark(msg->name, event.name, sizeof(event.name));
 	if (client->events->flow_refused)
 		client->events->flow_refused(client->events_arg, &event);
+	return true;
+}
+
+static bool on_proxy_trouble(struct worker_client *client, const Netdp__ProxyTrouble *msg)
+{
+	char reason[128];
+
+	wire_get_remark(msg->reason, reason, sizeof(reason));
+	if (msg->server >= WORKER_PROXIES_MAX)
+		return false;
+	if (client->events->proxy_trouble)
+		client->events->proxy_trouble(client->events_arg, msg->server, reason, msg->count);
 	return true;
 }
 
@@ -144,6 +157,9 @@ void worker_client_event(void *arg, const Netdp__Envelope *env, int *fds, size_t
 	struct worker_client *client = arg;
 	bool good = true;
 
+	if (env->number && client->events->number &&
+		!client->events->number(client->events_arg, env->number))
+		return;
 	switch (env->body_case) {
 	case NETDP__ENVELOPE__BODY_STATUS:
 		wire_get_remark(env->status->text, client->last_words, sizeof(client->last_words));
@@ -162,6 +178,9 @@ void worker_client_event(void *arg, const Netdp__Envelope *env, int *fds, size_t
 		break;
 	case NETDP__ENVELOPE__BODY_FLOW_REFUSED:
 		good = on_flow_refused(client, env->flow_refused);
+		break;
+	case NETDP__ENVELOPE__BODY_PROXY_TROUBLE:
+		good = on_proxy_trouble(client, env->proxy_trouble);
 		break;
 	case NETDP__ENVELOPE__BODY_LINK_RETURNED:
 		good = on_link_returned(client, fds, n_fds);
@@ -385,6 +404,26 @@ struct stats_call {
 	void *arg;
 };
 
+/* Another release may have other bounds: what cannot be compared is left out. */
+static bool read_histograms(const Netdp__Stats *msg, struct worker_stats *out)
+{
+	if (msg->n_histograms > WORKER_HISTOGRAMS_MAX)
+		return false;
+	for (size_t i = 0; i < msg->n_histograms; i++) {
+		const Netdp__Stats__Histogram *from = msg->histograms[i];
+		struct worker_histogram *to = &out->histograms[out->n_histograms];
+
+		if (!wire_get_text(from->name, to->name, sizeof(to->name)))
+			return false;
+		if (from->n_buckets != HISTOGRAM_BUCKETS)
+			continue;
+		memcpy(to->counts.bucket, from->buckets, sizeof(to->counts.bucket));
+		to->counts.sum_us = from->sum_us;
+		out->n_histograms++;
+	}
+	return true;
+}
+
 static bool read_stats(
 	const Netdp__Stats *msg, struct worker_counter *list, struct worker_stats *out)
 {
@@ -404,7 +443,7 @@ static bool read_stats(
 		.busy_pending = msg->busy_pending,
 		.busy_live = msg->busy_live,
 		.busy_queued = msg->busy_queued};
-	return true;
+	return read_histograms(msg, out);
 }
 
 static void on_stats(

@@ -86,6 +86,9 @@ static const struct rpc_ops rpc_ops = {.hello = on_hello,
 	.event = worker_client_event,
 	.closed = on_closed};
 
+/* What a worker may ask us for; see Envelope.number. */
+static const char *const features[] = {RPC_FEATURE_NUMBERS, NULL};
+
 struct worker_client *worker_client_new(struct event_base *base, int fd, const char *vm,
 	const struct worker_client_events *events, void *events_arg,
 	const struct worker_client_hooks *hooks, void *arg)
@@ -101,7 +104,7 @@ struct worker_client *worker_client_new(struct event_base *base, int fd, const c
 	client->events_arg = events_arg;
 	client->hooks = hooks;
 	client->arg = arg;
-	client->rpc = rpc_new(base, fd, "netctld", NULL, &rpc_ops, client);
+	client->rpc = rpc_new(base, fd, "netctld", features, &rpc_ops, client);
 	if (!client->rpc) {
 		free(client);
 		return NULL;
@@ -138,6 +141,17 @@ uint32_t worker_client_version(const struct worker_client *client)
 const char *worker_client_release(const struct worker_client *client)
 {
 	return client->release;
+}
+
+void worker_client_events_seen(struct worker_client *client, uint64_t through)
+{
+	Netdp__Envelope env = NETDP__ENVELOPE__INIT;
+	Netdp__EventsSeen msg = NETDP__EVENTS_SEEN__INIT;
+
+	msg.through = through;
+	env.body_case = NETDP__ENVELOPE__BODY_EVENTS_SEEN;
+	env.events_seen = &msg;
+	rpc_event(client->rpc, &env, NULL, 0); /* or a later one says so */
 }
 
 /* ---- requests that are answered by a Status ---- */
@@ -206,6 +220,7 @@ static void put_dns(const struct worker_dns *dns, struct dns_msg *out)
 	out->msg.n_upstreams = dns->n_upstreams;
 	out->msg.upstreams = out->pointers;
 	out->msg.n_search = dns->n_search;
+	out->msg.answer_unlisted = dns->answer_unlisted;
 	out->msg.search = out->search;
 }
 
@@ -332,12 +347,15 @@ void worker_client_configure(struct worker_client *client, const struct worker_c
 	struct dns_msg dns;
 	struct hosts_msg hosts;
 	struct names_msg names;
+	static const struct worker_proxies straight;
+	struct worker_client_proxy proxy;
 
 	put_config(config, &msg);
 	put_policy(&config->policy, &policy);
 	put_dns(&config->dns, &dns);
 	put_hosts(&config->hosts, &hosts);
 	put_names(config->names, config->n_names, &names);
+	worker_client_proxy_put(config->proxies ? config->proxies : &straight, &proxy);
 	if (config->lease) {
 		put_lease(config->lease, &lease);
 		msg.lease = &lease;
@@ -347,12 +365,14 @@ void worker_client_configure(struct worker_client *client, const struct worker_c
 	msg.dns = &dns.msg;
 	msg.hosts = &hosts.msg;
 	msg.names = &names.msg;
+	msg.proxy = &proxy.msg;
 	env.body_case = NETDP__ENVELOPE__BODY_CONFIGURE;
 	env.configure = &msg;
 	call_plain(client, &env, &config->flow_memory, config->flow_memory >= 0 ? 1 : 0, done, arg);
 	dns_done(&dns);
 	hosts_done(&hosts);
 	names_done(&names);
+	worker_client_proxy_done(&proxy);
 }
 
 void worker_client_link_set(struct worker_client *client, enum worker_link_kind kind, int fd,

@@ -27,7 +27,10 @@
 
 #include "common/addr.h"
 #include "ctl/limits_config.h"
+#include "ctl/proxy_config.h"
+#include "ctl/proxy_names.h"
 #include "ctl/tsi.h"
+#include "dataplane/histogram.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -37,6 +40,7 @@
 #define WORKER_CLIENT_BUSY_MS 1000
 #define WORKER_FORWARDS_MAX 512 /* more than a worker takes; what an answer may list */
 #define WORKER_NAME_MAX 253
+#define WORKER_HISTOGRAMS_MAX 16
 #define WORKER_DIALS_MAX 64
 #define WORKER_STREAM_DEADLINE_MS 15000 /* the guest's own are shorter */
 #define WORKER_PREFIX_MAX (64u << 10)
@@ -55,6 +59,7 @@ struct worker_dns {
 	size_t n_upstreams;
 	const char *const *search;
 	size_t n_search;
+	bool answer_unlisted; /* names that no rule could admit */
 };
 
 struct worker_host {
@@ -74,6 +79,34 @@ struct worker_policy {
 	size_t len;
 	bool cut_existing;
 	uint64_t document; /* as PolicySet.document */
+};
+
+#define WORKER_PROXIES_MAX 3
+
+struct worker_proxy_server {
+	bool socks5; /* else HTTP CONNECT */
+	struct addr addrs[PROXY_ADDRS_MAX];
+	size_t n_addrs; /* 0: its name does not resolve */
+	uint16_t port;
+	bool auth;
+	const char *user, *password;
+};
+
+enum worker_proxy_of {
+	WORKER_PROXY_HTTP,
+	WORKER_PROXY_HTTPS,
+	WORKER_PROXY_OTHER,
+	WORKER_PROXY_KINDS
+};
+
+struct worker_proxies {
+	const struct worker_proxy_server *servers;
+	size_t n_servers;
+	uint32_t of[WORKER_PROXY_KINDS]; /* by number from 1; 0: none */
+	const struct proxy_exception *exceptions;
+	size_t n_exceptions;
+	bool direct_on_failure;
+	bool fake_ip;
 };
 
 struct worker_lease {
@@ -104,6 +137,7 @@ struct worker_config {
 	struct worker_dns dns;
 	struct worker_policy policy;
 	struct worker_hosts hosts;
+	const struct worker_proxies *proxies; /* NULL: everything goes straight there */
 	const struct worker_lease *lease; /* a predecessor's, or NULL */
 	const struct worker_name *names;  /* a predecessor's name log */
 	size_t n_names;
@@ -244,9 +278,16 @@ struct worker_counter {
 	uint64_t value;
 };
 
+struct worker_histogram {
+	char name[32];
+	struct histogram counts;
+};
+
 struct worker_stats {
 	const struct worker_counter *counters; /* valid during the callback */
 	size_t n_counters;
+	struct worker_histogram histograms[WORKER_HISTOGRAMS_MAX];
+	size_t n_histograms;
 	uint32_t tcp_flows;
 	uint32_t udp_flows;
 	uint32_t icmp_flows;
@@ -311,7 +352,7 @@ struct worker_link_event {
 };
 
 struct worker_refused_event { /* aggregated: one a destination and second */
-	int proto;
+	int proto;            /* 0: the rest of many, to anywhere */
 	struct endpoint to;
 	int32_t rule; /* index, or a negative POLICY_BY_* */
 	uint32_t count;
@@ -327,10 +368,15 @@ struct worker_vsock_event {
 
 /* Any may be NULL. arg is the one given to supervisor_add(). */
 struct worker_client_events {
+	/* The next event has this number, by which the worker keeps it until
+	 * worker_client_events_seen(); false where it is known already, and is to be left out. */
+	bool (*number)(void *arg, uint64_t number);
 	void (*link_changed)(void *arg, const struct worker_link_event *event);
 	void (*guest_seen)(void *arg, const struct mac *mac);
 	void (*lease)(void *arg, const struct worker_lease *lease);
 	void (*names_seen)(void *arg, const struct worker_name *names, size_t n);
+	/* server is by number from 0 of those that it was told. */
+	void (*proxy_trouble)(void *arg, uint32_t server, const char *reason, uint32_t count);
 	void (*flow_refused)(void *arg, const struct worker_refused_event *event);
 	/* The dgram link's peer has gone; *fd is its socket, to await the next peer on. Take it by
 	 * setting *fd to -1. */
@@ -376,6 +422,9 @@ void worker_client_policy_counts(
 /* The names under which the guest was given an address. */
 void worker_client_addr_names(struct worker_client *client, const struct addr *addr,
 	worker_addr_names_fn *done, void *arg);
+/* The password's copies are wiped. */
+void worker_client_proxy_set(struct worker_client *client, const struct worker_proxies *proxies,
+	worker_done_fn *done, void *arg);
 void worker_client_hosts_set(struct worker_client *client, const struct worker_hosts *hosts,
 	worker_done_fn *done, void *arg);
 void worker_client_dns_set(struct worker_client *client, const struct worker_dns *dns,
@@ -443,6 +492,9 @@ struct worker_client_hooks {
 	 * worker broke the protocol; -EPERM, it gave up and said why; else it ended. The client stays to be freed. */
 	void (*closed)(void *arg, int err, const char *text);
 };
+
+/* The events up to this number are on the disk: the worker may forget them. */
+void worker_client_events_seen(struct worker_client *client, uint64_t through);
 
 /* Takes the connected control socket fd in any case. NULL without memory. events_arg goes with
  * events, arg with hooks. */

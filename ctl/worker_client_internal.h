@@ -26,6 +26,20 @@ void *worker_client_alloc(size_t n, size_t size);
 void worker_client_call_plain(struct worker_client *client, Netdp__Envelope *env, const int *fds,
 	size_t n_fds, unsigned deadline_ms, worker_done_fn *done, void *arg);
 
+/* ---- worker_client_proxy.c ---- */
+
+struct worker_client_proxy {
+	Netdp__ProxySet msg;
+	Netdp__ProxyServer servers[WORKER_PROXIES_MAX];
+	Netdp__ProxyServer *server_pointers[WORKER_PROXIES_MAX];
+	ProtobufCBinaryData addrs[WORKER_PROXIES_MAX][PROXY_ADDRS_MAX];
+	Netdp__ProxyBypass *list;
+	Netdp__ProxyBypass **pointers;
+};
+void worker_client_proxy_put(
+	const struct worker_proxies *proxies, struct worker_client_proxy *out);
+void worker_client_proxy_done(struct worker_client_proxy *out);
+
 /* ---- worker_client_vsock.c ---- */
 
 bool worker_tsi_listener_read(const Netdp__TsiListener *msg, struct tsi_listener *out);

@@ -15,8 +15,6 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Beyond so many unsent bytes events about single flows and names are dropped. */
-#define EVENTS_BACKLOG (1u << 20)
 #define ENV_GET_MS 4000 /* within the guest's REQUEST's deadline */
 
 /* ---- events ---- */
@@ -29,79 +27,6 @@ bool control_can_send(const struct control *control)
 void control_count_dropped(struct control *control)
 {
 	control->dropped_events++;
-}
-
-static void send_event(struct control *control, const struct control_event *event)
-{
-	Netdp__Envelope env = NETDP__ENVELOPE__INIT;
-	Netdp__LinkChanged changed;
-	Netdp__VsockChanged vsock;
-	Netdp__FlowRefused refused = NETDP__FLOW_REFUSED__INIT;
-
-	if (event->link) {
-		netdp__link_changed__init(&changed);
-		changed.up = event->up;
-		changed.kind = (Netdp__LinkKind)event->kind;
-		changed.text = wire_put_text(event->text);
-		changed.refused = event->refused;
-		env.body_case = NETDP__ENVELOPE__BODY_LINK_CHANGED;
-		env.link_changed = &changed;
-	} else if (event->vsock) {
-		control_vsock_put(event, &vsock, &env);
-	} else {
-		refused.proto = (Netdp__Proto)event->proto;
-		refused.addr = wire_put_addr(&event->dst.addr);
-		refused.port = event->dst.port;
-		refused.rule = event->by;
-		refused.count = event->count;
-		refused.name = wire_put_text(event->name);
-		env.body_case = NETDP__ENVELOPE__BODY_FLOW_REFUSED;
-		env.flow_refused = &refused;
-	}
-	if (rpc_event(control->rpc, &env, NULL, 0) < 0)
-		control_count_dropped(control);
-}
-
-static void queue_event(struct control *control, const struct control_event *event)
-{
-	if (control->n_events == CONTROL_EVENTS_MAX) {
-		control->first_event = (control->first_event + 1) % CONTROL_EVENTS_MAX;
-		control->n_events--;
-		control_count_dropped(control);
-	}
-	control->events[(control->first_event + control->n_events) % CONTROL_EVENTS_MAX] = *event;
-	control->n_events++;
-}
-
-void control_event(struct control *control, const struct control_event *event)
-{
-	if (control_can_send(control))
-		send_event(control, event);
-	else
-		queue_event(control, event);
-}
-
-static void on_link_changed(void *arg, bool up, enum link_kind kind, const char *text, bool refused)
-{
-	struct control_event event = {.link = true, .up = up, .kind = kind, .refused = refused};
-
-	wire_get_remark(text ? text : "", event.text, sizeof(event.text));
-	control_event(arg, &event);
-}
-
-static void on_refused(void *arg, uint8_t proto, const struct endpoint *dst, int32_t by,
-	const char *name, uint32_t count)
-{
-	struct control *control = arg;
-	struct control_event event = {.proto = proto, .dst = *dst, .by = by, .count = count};
-
-	wire_get_remark(name ? name : "", event.name, sizeof(event.name));
-	if (!control_can_send(control))
-		queue_event(control, &event);
-	else if (rpc_queued(control->rpc) > EVENTS_BACKLOG)
-		control_count_dropped(control);
-	else
-		send_event(control, &event);
 }
 
 static void on_link_returned(void *arg, int fd)
@@ -176,7 +101,8 @@ static void send_names(struct control *control, const struct worker_name *names,
 	seen.n_names = count;
 	env.body_case = NETDP__ENVELOPE__BODY_NAMES_SEEN;
 	env.names_seen = &seen;
-	if (rpc_queued(control->rpc) > EVENTS_BACKLOG || rpc_event(control->rpc, &env, NULL, 0) < 0)
+	if (rpc_queued(control->rpc) > CONTROL_EVENTS_BACKLOG ||
+		rpc_event(control->rpc, &env, NULL, 0) < 0)
 		control_count_dropped(control);
 }
 
@@ -232,12 +158,8 @@ static void on_hello(void *arg, const Netdp__Hello *hello)
 {
 	struct control *control = arg;
 
-	(void)hello;
 	control->greeted = true;
-	for (; control->n_events; control->n_events--) {
-		send_event(control, &control->events[control->first_event]);
-		control->first_event = (control->first_event + 1) % CONTROL_EVENTS_MAX;
-	}
+	control_events_resume(control, hello);
 	if (control->returned_fd >= 0) {
 		int fd = control->returned_fd;
 
@@ -256,6 +178,14 @@ static void on_request(void *arg, uint64_t id, const Netdp__Envelope *env, int *
 	control_request(arg, id, env, fds, n_fds);
 }
 
+static void on_event(void *arg, const Netdp__Envelope *env, int *fds, size_t n_fds)
+{
+	(void)fds;
+	(void)n_fds;
+	if (env->body_case == NETDP__ENVELOPE__BODY_EVENTS_SEEN)
+		control_events_seen(arg, env->events_seen->through);
+}
+
 static void on_netctld_closed(void *arg, int err, const char *text)
 {
 	struct control *control = arg;
@@ -269,7 +199,7 @@ static void on_netctld_closed(void *arg, int err, const char *text)
 }
 
 static const struct rpc_ops netctld_ops = {
-	.hello = on_hello, .request = on_request, .closed = on_netctld_closed};
+	.hello = on_hello, .request = on_request, .event = on_event, .closed = on_netctld_closed};
 
 /* Takes fd. */
 static void connect_netctld(struct control *control, int fd)
@@ -407,12 +337,13 @@ static int start(struct control *control, const struct control_options *options)
 	static const int signals[] = {SIGTERM, SIGINT};
 	control->worker_events = (struct worker_events){
 		.arg = control,
-		.link_changed = on_link_changed,
+		.link_changed = control_link_changed,
 		.link_returned = on_link_returned,
 		.guest_seen = on_guest_seen,
 		.lease = on_lease,
 		.names = on_names,
-		.refused = on_refused,
+		.refused = control_refused,
+		.proxy_trouble = control_proxy_trouble,
 		.vsock_changed = control_vsock_changed,
 		.vsock_session = control_vsock_session,
 		.vsock_dial = control_vsock_dial,
@@ -474,6 +405,7 @@ int control_run(const struct control_options *options)
 		return EXIT_FAILURE;
 	control->flow_memory = control->returned_fd = -1;
 	control->since_ms = clock_wall_ms();
+	control_events_begin(control);
 	snprintf(control->label, sizeof(control->label), "vm/%s", options->vm);
 	signal(SIGPIPE, SIG_IGN);
 	os_raise_nofile();

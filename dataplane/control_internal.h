@@ -10,10 +10,13 @@
 #include "dataplane/worker.h"
 #include "proto/rpc.h"
 
-#define CONTROL_EVENTS_MAX 256
+#define CONTROL_EVENTS_MAX 512
+/* Beyond so many unsent bytes events about names are dropped, others wait. */
+#define CONTROL_EVENTS_BACKLOG (1u << 20)
 
-/* An event that waits for a netctld. */
+/* An event that netctld has not written down yet. */
 struct control_event {
+	uint64_t number;
 	bool link;  /* a LinkChanged, */
 	bool vsock; /* a VsockChanged, else a FlowRefused */
 	bool up;
@@ -47,6 +50,9 @@ struct control {
 	struct control_event events[CONTROL_EVENTS_MAX]; /* a ring */
 	size_t first_event;
 	size_t n_events;
+	size_t n_sent;        /* of them, the first */
+	uint64_t last_number; /* given to an event */
+	bool numbers;         /* netctld answers them */
 	uint64_t dropped_events;
 };
 
@@ -75,18 +81,34 @@ bool request_restore_names(const struct request *r, const Netdp__NamesSeen *msg)
 void control_policy_counts(const struct request *r);
 void control_addr_names(const struct request *r);
 
+/* control_proxy.c */
+void control_proxy_set(const struct request *r);
+/* False: malformed, or no memory. */
+bool control_proxy_apply(const struct request *r, const Netdp__ProxySet *msg);
+void control_proxy_trouble(void *arg, uint8_t server, enum proxy_trouble trouble, uint32_t count);
+
 /* control_limits.c */
 void control_limits_set(const struct request *r);
 
 /* control_reset.c */
 void control_reset(const struct request *r);
 
-/* ---- control.c: events ---- */
+/* ---- events: control.c ---- */
 
 bool control_can_send(const struct control *control);
 void control_count_dropped(struct control *control);
-/* Sends it now, or to the next netctld. */
+
+/* control_events.c */
+void control_events_begin(struct control *control);
+/* Keeps it, and sends it now or to the next netctld. */
 void control_event(struct control *control, const struct control_event *event);
+/* To a netctld that has said Hello: what no other has written down. */
+void control_events_resume(struct control *control, const Netdp__Hello *hello);
+/* netctld has written down all up to this number. */
+void control_events_seen(struct control *control, uint64_t through);
+void control_link_changed(void *arg, bool up, enum link_kind kind, const char *text, bool refused);
+void control_refused(void *arg, uint8_t proto, const struct endpoint *dst, int32_t by,
+	const char *name, uint32_t count);
 
 /* control_tsi.c */
 struct tsi_events control_tsi_events(struct control *control);

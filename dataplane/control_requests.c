@@ -75,6 +75,13 @@ static bool set_dns(const struct request *r, const Netdp__DnsSet *msg, int *code
 	struct endpoint upstreams[UPSTREAMS_MAX];
 	char names[NET_SEARCH_MAX][256];
 	const char *search[NET_SEARCH_MAX];
+	struct worker_dns dns = {
+		.upstreams = upstreams,
+		.upstream_count = msg->n_upstreams,
+		.search = search,
+		.search_count = msg->n_search,
+		.answer_unlisted = msg->answer_unlisted,
+	};
 
 	if (msg->n_upstreams > UPSTREAMS_MAX || msg->n_search > NET_SEARCH_MAX)
 		return false;
@@ -91,7 +98,7 @@ static bool set_dns(const struct request *r, const Netdp__DnsSet *msg, int *code
 			return false;
 		search[i] = names[i];
 	}
-	*code = worker_dns_set(r->worker, upstreams, msg->n_upstreams, search, msg->n_search, err);
+	*code = worker_dns_set(r->worker, &dns, err);
 	return true;
 }
 
@@ -216,6 +223,8 @@ static bool apply_rest(
 			return false;
 		worker_lease_restore(r->worker, &lease);
 	}
+	if (*code >= 0 && msg->proxy && !control_proxy_apply(r, msg->proxy))
+		return false;
 	return *code < 0 || !msg->names || request_restore_names(r, msg->names);
 }
 
@@ -393,6 +402,7 @@ static void on_stats_get(const struct request *r)
 	Netdp__Envelope env = NETDP__ENVELOPE__INIT;
 	Netdp__Stats stats = NETDP__STATS__INIT;
 	Netdp__Stats__Counter list[COUNTER_COUNT], *pointers[COUNTER_COUNT];
+	Netdp__Stats__Histogram histograms[HISTOGRAM_COUNT], *histogram_pointers[HISTOGRAM_COUNT];
 	struct busy busy;
 
 	for (size_t i = 0; i < COUNTER_COUNT; i++) {
@@ -412,6 +422,16 @@ static void on_stats_get(const struct request *r)
 	stats.busy_queued = busy.queued;
 	stats.tsi_listeners = (uint32_t)tsi_listener_count(worker_tsi(r->worker));
 	stats.tsi_proxies = (uint32_t)tsi_proxy_count(worker_tsi(r->worker));
+	for (size_t i = 0; i < HISTOGRAM_COUNT; i++) {
+		netdp__stats__histogram__init(&histograms[i]);
+		histograms[i].name = wire_put_text(histogram_names[i]);
+		histograms[i].n_buckets = HISTOGRAM_BUCKETS;
+		histograms[i].buckets = (uint64_t *)(uintptr_t)counters->histogram[i].bucket;
+		histograms[i].sum_us = counters->histogram[i].sum_us;
+		histogram_pointers[i] = &histograms[i];
+	}
+	stats.n_histograms = HISTOGRAM_COUNT;
+	stats.histograms = histogram_pointers;
 	env.body_case = NETDP__ENVELOPE__BODY_STATS;
 	env.stats = &stats;
 	rpc_reply(r->control->rpc, r->id, &env, NULL, 0);
@@ -562,6 +582,7 @@ static const struct handler {
 	{NETDP__ENVELOPE__BODY_POLICY_SET, on_policy_set, false},
 	{NETDP__ENVELOPE__BODY_POLICY_COUNTS_GET, control_policy_counts, false},
 	{NETDP__ENVELOPE__BODY_ADDR_NAMES_GET, control_addr_names, false},
+	{NETDP__ENVELOPE__BODY_PROXY_SET, control_proxy_set, false},
 	{NETDP__ENVELOPE__BODY_HOSTS_SET, on_hosts_set, false},
 	{NETDP__ENVELOPE__BODY_DNS_SET, on_dns_set, false},
 	{NETDP__ENVELOPE__BODY_LIMITS_SET, control_limits_set, false},

@@ -6,6 +6,8 @@
 #ifndef DATAPLANE_COUNTERS_H
 #define DATAPLANE_COUNTERS_H
 
+#include "dataplane/histogram.h"
+
 #include <stdint.h>
 
 #define COUNTERS(X)                                                                                \
@@ -43,6 +45,9 @@
 	/* DNS */                                                                                  \
 	X(DNS_QUERIES, "dns.queries")                                                              \
 	X(DNS_ANSWERED_LOCALLY, "dns.answered_locally")                                            \
+	X(DNS_ANSWERED_FROM_CACHE, "dns.answered_from_cache")                                      \
+	X(DNS_UNLISTED, "dns.unlisted")                                                            \
+	X(DNS_ECH_STRIPPED, "dns.ech_stripped")                                                    \
 	X(DNS_FORWARDED, "dns.forwarded")                                                          \
 	X(DNS_MALFORMED, "dns.malformed")                                                          \
 	X(DNS_SERVFAIL, "dns.servfail")                                                            \
@@ -55,6 +60,24 @@
 	X(EGRESS_FAILED, "egress.failed")                                                          \
 	X(EGRESS_HALF_OPEN, "egress.half_open_bound")                                              \
 	X(EGRESS_NO_FDS, "egress.no_fds")                                                          \
+	/* names on the wire */                                                                    \
+	X(VERIFY_TLS_HELLOS, "verify.tls_hellos")                                                  \
+	X(VERIFY_HTTP_REQUESTS, "verify.http_requests")                                            \
+	X(VERIFY_REFUSED_NAME, "verify.refused_name")                                              \
+	X(VERIFY_REFUSED_NAMELESS, "verify.refused_nameless")                                      \
+	X(VERIFY_REFUSED_PROTOCOL, "verify.refused_protocol")                                      \
+	X(VERIFY_LATE, "verify.late")                                                              \
+	X(VERIFY_BOUNDS, "verify.bounds")                                                          \
+	/* proxies */                                                                              \
+	X(PROXY_TUNNELS, "proxy.tunnels")                                                          \
+	X(PROXY_REFUSED, "proxy.refused")                                                          \
+	X(PROXY_FAILED, "proxy.failed")                                                            \
+	X(PROXY_UNFIT, "proxy.unfit")                                                              \
+	X(PROXY_FALLBACKS, "proxy.fallbacks")                                                      \
+	X(PROXY_ASSOCIATIONS, "proxy.associations")                                                \
+	X(PROXY_UDP_TX, "proxy.udp.tx.datagrams")                                                  \
+	X(PROXY_UDP_RX, "proxy.udp.rx.datagrams")                                                  \
+	X(PROXY_UDP_DROPPED, "proxy.udp.dropped")                                                  \
 	/* ICMP */                                                                                 \
 	X(ICMP_ECHO_REQUESTS, "icmp.echo_requests")                                                \
 	X(ICMP_ECHO_REPLIES, "icmp.echo_replies")                                                  \
@@ -154,9 +177,11 @@ enum counter {
 
 struct counters {
 	uint64_t value[COUNTER_COUNT];
+	struct histogram histogram[HISTOGRAM_COUNT];
 };
 
 extern const char *const counter_names[COUNTER_COUNT];
+extern const char *const histogram_names[HISTOGRAM_COUNT];
 
 static inline void counter_add(struct counters *c, enum counter id, uint64_t n)
 {
@@ -166,6 +191,11 @@ static inline void counter_add(struct counters *c, enum counter id, uint64_t n)
 static inline void counter_inc(struct counters *c, enum counter id)
 {
 	c->value[id]++;
+}
+
+static inline void counter_time(struct counters *c, enum histogram_id id, uint64_t us)
+{
+	histogram_add(&c->histogram[id], us);
 }
 
 #endif

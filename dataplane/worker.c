@@ -127,6 +127,14 @@ static void on_dns_answer(void *arg, const struct dns_from *from, const uint8_t 
 		udp_deliver(w->udp, &from->asked, &from->guest, msg, len);
 }
 
+static void on_proxy_trouble(void *arg, uint8_t server, enum proxy_trouble trouble, uint32_t count)
+{
+	struct worker *w = arg;
+
+	if (w->events.proxy_trouble)
+		w->events.proxy_trouble(w->events.arg, server, trouble, count);
+}
+
 static void on_refused(void *arg, uint8_t proto, const struct endpoint *dst, int32_t by,
 	const char *name, uint32_t count)
 {
@@ -267,6 +275,9 @@ static bool make_stack(struct worker *w)
 	if (!w->icmp)
 		return false;
 	egress_on_refused(w->egress, on_refused, w);
+	egress_on_proxy_trouble(w->egress, on_proxy_trouble, w);
+	w->names = (struct names){w->dns, w->egress};
+	egress_set_names(w->egress, &(struct policy_names){names_admit, &w->names});
 	w->udp = udp_new(w->loop, &w->out, net, &w->counters, w->egress, w->dns, w->icmp);
 	env = (struct tcp_env){
 		.loop = w->loop,
@@ -534,6 +545,14 @@ int worker_policy_set(struct worker *w, const void *table, size_t len, uint64_t 
 	return 0;
 }
 
+void worker_proxies_set(struct worker *w, struct proxies *proxies)
+{
+	if (!egress_proxies_set(w->egress, proxies))
+		return;
+	udp_reroute(w->udp);
+	tsi_reroute(worker_tsi(w));
+}
+
 int worker_limits_set(struct worker *w, const struct limits_config *limits, struct error *err)
 {
 	if (limits_set(&w->limits, limits) < 0)
@@ -561,17 +580,17 @@ int worker_hosts_set(struct worker *w, const struct worker_host *hosts, size_t c
 	return 0;
 }
 
-int worker_dns_set(struct worker *w, const struct endpoint *upstreams, size_t count,
-	const char *const *search, size_t search_count, struct error *err)
+int worker_dns_set(struct worker *w, const struct worker_dns *dns, struct error *err)
 {
 	struct net *net = &w->config.net;
 
-	if (dns_upstreams_set(w->dns, upstreams, count) < 0)
+	if (dns_upstreams_set(w->dns, dns->upstreams, dns->upstream_count) < 0)
 		return error_set(
 			err, 400, "dns.upstreams", "vm %s: too many DNS upstreams", w->config.vm);
 	memset(net->search, 0, sizeof(net->search));
-	for (size_t i = 0; i < search_count && i < NET_SEARCH_MAX; i++)
-		snprintf(net->search[i], sizeof(net->search[i]), "%s", search[i]);
+	for (size_t i = 0; i < dns->search_count && i < NET_SEARCH_MAX; i++)
+		snprintf(net->search[i], sizeof(net->search[i]), "%s", dns->search[i]);
+	dns_answer_unlisted(w->dns, dns->answer_unlisted);
 	return 0;
 }
 

@@ -11,6 +11,7 @@
 #include "dataplane/attach.h"
 #include "dataplane/counters.h"
 #include "dataplane/egress/policy.h"
+#include "dataplane/egress/proxy_log.h"
 #include "dataplane/limits.h"
 #include "dataplane/link/link.h"
 #include "dataplane/loop.h"
@@ -41,6 +42,14 @@ struct worker_host {
 	size_t addr_count;
 };
 
+struct worker_dns {
+	const struct endpoint *upstreams;
+	size_t upstream_count;
+	const char *const *search;
+	size_t search_count;
+	bool answer_unlisted; /* as dns_answer_unlisted() */
+};
+
 struct worker_config {
 	char vm[64];
 	struct net net;
@@ -66,6 +75,7 @@ struct worker_events {
 	void (*lease)(void *arg, const struct worker_lease *lease);
 	void (*names)(void *arg, const struct worker_name *names, size_t count);
 	egress_refused_fn refused;
+	proxy_trouble_fn proxy_trouble;
 	/* As vsock_events.changed and .session. */
 	void (*vsock_changed)(
 		void *arg, enum vsock_kind kind, bool up, const char *text, bool refused);
@@ -123,14 +133,16 @@ int worker_stream_attach(struct worker *worker, const struct attach *attach, int
 /* As egress_policy_set(). */
 int worker_policy_set(struct worker *worker, const void *table, size_t len, uint64_t document,
 	bool cut_existing, struct error *err);
+/* Owns proxies; NULL: none. Where they are others than before, what UDP has open with the host is
+ * closed, to go by the new way with its next datagram; what TCP has open stays. */
+void worker_proxies_set(struct worker *worker, struct proxies *proxies);
 /* For what dial.h has for netctld. */
 struct egress *worker_egress(const struct worker *worker);
 /* From now on, for what goes on too; flows that are too many are not ended. */
 int worker_limits_set(struct worker *worker, const struct limits_config *limits, struct error *err);
 int worker_hosts_set(struct worker *worker, const struct worker_host *hosts, size_t count,
 	bool host_access, struct error *err);
-int worker_dns_set(struct worker *worker, const struct endpoint *upstreams, size_t count,
-	const char *const *search, size_t search_count, struct error *err);
+int worker_dns_set(struct worker *worker, const struct worker_dns *dns, struct error *err);
 void worker_lease_restore(struct worker *worker, const struct worker_lease *lease);
 bool worker_lease_now(const struct worker *worker, struct worker_lease *out);
 /* The guest's MAC, where it is not fixed. */

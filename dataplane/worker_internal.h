@@ -4,6 +4,7 @@
 #define DATAPLANE_WORKER_INTERNAL_H
 
 #include "dataplane/egress/dial.h"
+#include "dataplane/egress/names.h"
 #include "dataplane/limits.h"
 #include "dataplane/stack/arp.h"
 #include "dataplane/stack/classify.h"
@@ -30,6 +31,7 @@ struct worker {
 	struct flow_memory *memory;
 	struct egress *egress;
 	struct dns *dns;
+	struct names names;
 	struct icmp *icmp;
 	struct udp *udp;
 	struct tcp *tcp;

@@ -22,6 +22,7 @@
 #define RPC_VERSION 1u
 #define RPC_HELLO_MS 10000
 #define RPC_CALLS_MAX 4096
+#define RPC_FEATURE_NUMBERS "event-numbers" /* of a netctld that answers by EventsSeen */
 
 struct rpc;
 

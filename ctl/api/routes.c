@@ -3,6 +3,7 @@
 #include "ctl/api/routes.h"
 
 #include "ctl/json_read.h"
+#include "ctl/state.h"
 
 #include <event2/buffer.h>
 #include <event2/http.h>
@@ -16,6 +17,8 @@ const struct api_route api_routes[] = {
 	{"GET", "/v1/health", api_health_get, false},
 	{"GET", "/metrics", api_metrics_get, false},
 	{"GET", "/v1/events", api_events_get, false},
+	{"GET", "/v1/state", api_state_get, false},
+	{"PUT", "/v1/state", api_state_put, API_BODY_STATE},
 	{"GET", "/v1/vms", api_vms_get, false},
 	{"POST", "/v1/vms", api_vms_post, true},
 	{"GET", "/v1/vms/{vm}", api_vm_get, false},
@@ -38,6 +41,8 @@ const struct api_route api_routes[] = {
 	{"GET", "/v1/vms/{vm}/secrets", api_secrets_get, false},
 	{"PUT", "/v1/vms/{vm}/secrets/{name}", api_secret_put, false},
 	{"DELETE", "/v1/vms/{vm}/secrets/{name}", api_secret_delete, false},
+	{"PUT", "/v1/vms/{vm}/proxy/password", api_proxy_password_put, false},
+	{"DELETE", "/v1/vms/{vm}/proxy/password", api_proxy_password_delete, false},
 	{"GET", "/v1/vms/{vm}/snapshots", api_vm_snapshots_get, false},
 	{"POST", "/v1/vms/{vm}/snapshots", api_vm_snapshots_post, false},
 	{"POST", "/v1/vms/{vm}/restore", api_vm_restore, true},
@@ -138,16 +143,24 @@ static void read_query(struct api_request *request)
 }
 
 /* 0, or -1 after an answer. */
-static int read_body(struct api_request *request)
+static int read_body(struct api_request *request, enum api_body wanted)
 {
 	struct evbuffer *in = evhttp_request_get_input_buffer(request->http);
 	size_t len = evbuffer_get_length(in);
-	const char *text = len ? (const char *)evbuffer_pullup(in, -1) : "";
+	size_t max = wanted == API_BODY_STATE ? STATE_MAX : API_BODY_MAX;
 	struct error err;
 
-	request->body = json_read(text, len, &err);
-	if (request->body)
+	if (len > max) {
+		error_set(&err, 413, NULL, "a body of %zu bytes, %zu at most are taken", len, max);
+	} else if (wanted == API_BODY_NONE) {
 		return 0;
+	} else {
+		request->body = json_read_deeper(len ? (const char *)evbuffer_pullup(in, -1) : "",
+			len, wanted == API_BODY_STATE ? STATE_DEPTH : 0, &err);
+		if (request->body)
+			return 0;
+	}
+	evbuffer_drain(in, len);
 	api_problem(request, &err);
 	return -1;
 }
@@ -202,6 +215,6 @@ void api_route(struct netctld *daemon, struct evhttp_request *http)
 		return;
 	}
 	read_query(request);
-	if (!r->body || read_body(request) == 0)
+	if (read_body(request, r->body) == 0)
 		r->handler(request);
 }

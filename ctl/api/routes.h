@@ -7,11 +7,18 @@
 
 #include <stdbool.h>
 
+/* What a route wants of a body. */
+enum api_body {
+	API_BODY_NONE = false, /* nothing, or bytes that the handler reads */
+	API_BODY_JSON = true,  /* a document, of API_BODY_MAX at most */
+	API_BODY_STATE         /* a document of STATE_MAX */
+};
+
 struct api_route {
 	const char *method;
 	const char *path; /* "/v1/vms/{vm}" */
 	void (*handler)(struct api_request *request);
-	bool body; /* a JSON body is wanted, and read before the handler runs */
+	unsigned char body; /* enum api_body; a document is read before the handler runs */
 };
 
 /* Ends with a NULL path. */
@@ -21,6 +28,8 @@ void api_version_get(struct api_request *request);
 void api_health_get(struct api_request *request);
 void api_metrics_get(struct api_request *request);
 void api_events_get(struct api_request *request);
+void api_state_get(struct api_request *request);
+void api_state_put(struct api_request *request);
 void api_vms_get(struct api_request *request);
 void api_vms_post(struct api_request *request);
 void api_vm_get(struct api_request *request);
@@ -42,6 +51,8 @@ void api_env_put(struct api_request *request);
 void api_env_patch(struct api_request *request);
 void api_secrets_get(struct api_request *request);
 void api_secret_put(struct api_request *request);
+void api_proxy_password_put(struct api_request *request);
+void api_proxy_password_delete(struct api_request *request);
 void api_secret_delete(struct api_request *request);
 void api_snapshots_get(struct api_request *request);
 void api_snapshots_post(struct api_request *request);

@@ -2,8 +2,10 @@
 /* The HTTP server. See server.h. */
 #include "ctl/api/server.h"
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "ctl/json_read.h"
+#include "ctl/state.h"
 
 #include <errno.h>
 #include <event2/buffer.h>
@@ -27,19 +29,29 @@ struct connection {
 	TAILQ_ENTRY(connection) next;
 	struct api *api;
 	struct bufferevent *bev;
-	struct event *deadline; /* for the next request to be here in full */
+	struct event
+		*deadline; /* for the next request to be here in full; pending while it is not */
+	int64_t since_ms;  /* that it is awaited */
+	size_t unread;     /* bytes that came of it */
 	void (*closed)(void *arg);
 	void *arg;
 };
 
+struct api_socket {
+	LIST_ENTRY(api_socket) next;
+	struct evhttp_bound_socket *bound;
+};
+
 struct api {
 	struct netctld *daemon;
+	api_route_fn *route;
 	struct evhttp *http;
-	struct evconnlistener *listener; /* evhttp's */
-	struct event *resume;            /* soon, while too many are connected */
-	struct event *look;              /* now and then */
-	TAILQ_HEAD(, connection) connections;
+	LIST_HEAD(, api_socket) sockets;
+	struct event *resume; /* soon, while too many are connected */
+	struct event *look;   /* now and then */
+	TAILQ_HEAD(connection_list, connection) connections; /* who was served last comes first */
 	unsigned n;
+	size_t unread; /* of all connections */
 };
 
 /* ---- connections ---- */
@@ -66,10 +78,20 @@ static bool is_alive(const struct connection *c)
 	return on_read || on_write || on_event;
 }
 
+static void all_read(struct connection *c)
+{
+	c->api->unread -= c->unread;
+	c->unread = 0;
+}
+
+static void on_bytes(struct evbuffer *in, const struct evbuffer_cb_info *info, void *arg);
+
 static void forget(struct connection *c)
 {
+	all_read(c);
 	TAILQ_REMOVE(&c->api->connections, c, next);
 	c->api->n--;
+	evbuffer_remove_cb(bufferevent_get_input(c->bev), on_bytes, c);
 	bufferevent_decref(c->bev);
 	event_free(c->deadline);
 	free(c);
@@ -99,19 +121,68 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
 		forget(c);
 }
 
+static void on_bytes(struct evbuffer *in, const struct evbuffer_cb_info *info, void *arg)
+{
+	static const struct timeval now = {0};
+	struct connection *c = arg;
+
+	(void)in;
+	c->unread += info->n_added;
+	c->api->unread += info->n_added;
+	/* Not from here: its buffer is being filled. */
+	if (info->n_added && c->api->unread > API_UNREAD_MAX)
+		evtimer_add(c->deadline, &now);
+}
+
 static void await_request(struct connection *c)
 {
 	static const struct timeval limit = {.tv_sec = API_TIMEOUT_S};
 
+	c->since_ms = clock_ms();
 	evtimer_add(c->deadline, &limit);
+	TAILQ_REMOVE(&c->api->connections, c, next);
+	TAILQ_INSERT_HEAD(&c->api->connections, c, next);
+}
+
+static void enable(struct api *api, bool on)
+{
+	struct api_socket *socket;
+
+	LIST_FOREACH(socket, &api->sockets, next) {
+		struct evconnlistener *listener = evhttp_bound_socket_get_listener(socket->bound);
+
+		if (on)
+			evconnlistener_enable(listener);
+		else
+			evconnlistener_disable(listener);
+	}
 }
 
 static void pause_accept(struct api *api)
 {
 	static const struct timeval pause = {.tv_usec = 50000};
 
-	evconnlistener_disable(api->listener);
+	enable(api, false);
 	evtimer_add(api->resume, &pause);
+}
+
+/* Ends the connection that has waited longest for a request. False: none has for long enough. */
+static bool make_room(struct api *api)
+{
+	struct connection *c;
+
+	TAILQ_FOREACH_REVERSE(c, &api->connections, connection_list, next)
+	{
+		if (!evtimer_pending(c->deadline, NULL))
+			continue;
+		if (clock_ms() - c->since_ms < API_PATIENCE_MS)
+			return false;
+		evtimer_del(c->deadline);
+		on_deadline(-1, 0, c);
+		forget_dead(api);
+		return true;
+	}
+	return false;
 }
 
 /* evhttp accepted a socket and wants a bufferevent for it. NULL: it makes one itself. */
@@ -130,13 +201,16 @@ static struct bufferevent *on_accepted(struct event_base *base, void *arg)
 		free(c);
 		return NULL;
 	}
+	/* Before it is in the list: it looks as the dead do, for evhttp has not got it yet. */
 	forget_dead(api);
+	if (api->n + 1 >= API_CONNECTIONS_MAX && !make_room(api))
+		pause_accept(api);
 	c->api = api;
 	bufferevent_incref(c->bev);
+	evbuffer_add_cb(bufferevent_get_input(c->bev), on_bytes, c);
 	TAILQ_INSERT_HEAD(&api->connections, c, next);
-	if (++api->n >= API_CONNECTIONS_MAX)
-		pause_accept(api);
 	await_request(c);
+	api->n++;
 	return c->bev;
 }
 
@@ -175,10 +249,12 @@ static void on_request(struct evhttp_request *http, void *arg)
 	struct api *api = arg;
 	struct connection *c = find(api, evhttp_request_get_connection(http));
 
-	if (c)
+	if (c) {
 		evtimer_del(c->deadline);
+		all_read(c);
+	}
 	evhttp_request_set_on_complete_cb(http, on_answered, api);
-	api_route(api->daemon, http);
+	api->route(api->daemon, http);
 }
 
 /* Out of descriptors: the listener would spin. (arg is evhttp's, so api->look enables it again.) */
@@ -196,53 +272,78 @@ static void on_resume(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	forget_dead(api);
-	if (api->n < API_CONNECTIONS_MAX)
-		evconnlistener_enable(api->listener);
+	if (api->n < API_CONNECTIONS_MAX || make_room(api))
+		enable(api, true);
 	else
 		pause_accept(api);
 }
 
-struct api *api_new(struct netctld *daemon, int fd)
+struct api *api_new(struct netctld *daemon, api_route_fn *route)
 {
 	static const struct timeval often = {.tv_usec = 500000};
 	struct api *api = calloc(1, sizeof(*api));
-	struct evhttp_bound_socket *bound;
 
 	if (!api)
-		goto fail;
+		return NULL;
 	TAILQ_INIT(&api->connections);
+	LIST_INIT(&api->sockets);
 	api->daemon = daemon;
+	api->route = route;
 	api->resume = evtimer_new(daemon->base, on_resume, api);
 	api->look = event_new(daemon->base, -1, EV_PERSIST, on_resume, api);
 	api->http = evhttp_new(daemon->base);
 	if (!api->resume || !api->look || !api->http)
 		goto fail;
-	evhttp_set_max_body_size(api->http, API_BODY_MAX);
+	evhttp_set_max_body_size(api->http, STATE_MAX);
 	evhttp_set_max_headers_size(api->http, 32768);
 	evhttp_set_timeout(api->http, API_TIMEOUT_S);
 	evhttp_set_default_content_type(api->http, NULL);
 	evhttp_set_allowed_methods(api->http, 0xffff); /* routes.c answers 405 */
 	evhttp_set_gencb(api->http, on_request, api);
 	evhttp_set_bevcb(api->http, on_accepted, api);
-	bound = evhttp_accept_socket_with_handle(api->http, fd);
-	if (!bound)
-		goto fail;
-	api->listener = evhttp_bound_socket_get_listener(bound);
-	evconnlistener_set_error_cb(api->listener, on_accept_error);
 	event_add(api->look, &often);
 	return api;
 fail:
-	close(fd);
 	api_free(api);
 	return NULL;
 }
 
+struct api_socket *api_listen(struct api *api, int fd)
+{
+	struct api_socket *socket = calloc(1, sizeof(*socket));
+
+	if (socket)
+		socket->bound = evhttp_accept_socket_with_handle(api->http, fd);
+	if (!socket || !socket->bound) {
+		free(socket);
+		close(fd);
+		return NULL;
+	}
+	evconnlistener_set_error_cb(
+		evhttp_bound_socket_get_listener(socket->bound), on_accept_error);
+	LIST_INSERT_HEAD(&api->sockets, socket, next);
+	return socket;
+}
+
+void api_unlisten(struct api *api, struct api_socket *socket)
+{
+	LIST_REMOVE(socket, next);
+	evhttp_del_accept_socket(api->http, socket->bound);
+	free(socket);
+}
+
 void api_free(struct api *api)
 {
+	struct api_socket *socket;
+
 	if (!api)
 		return;
 	if (api->http)
-		evhttp_free(api->http);
+		evhttp_free(api->http); /* and all sockets */
+	while ((socket = LIST_FIRST(&api->sockets))) {
+		LIST_REMOVE(socket, next);
+		free(socket);
+	}
 	while (!TAILQ_EMPTY(&api->connections))
 		forget(TAILQ_FIRST(&api->connections));
 	if (api->resume)
@@ -272,6 +373,8 @@ static void send_doc(
 	struct evkeyvalq *headers = evhttp_request_get_output_headers(request->http);
 	struct evbuffer *out = evhttp_request_get_output_buffer(request->http);
 
+	/* What was answered has happened, also for who reads events. */
+	events_flush(request->daemon->events);
 	if (doc) {
 		evhttp_add_header(headers, "Content-Type", type);
 		evbuffer_add_printf(out, "%s\n", json_text(doc));
@@ -300,6 +403,8 @@ static const char *title_of(int status)
 		return "Method not allowed";
 	case 409:
 		return "Conflict";
+	case 410:
+		return "Gone";
 	case 413:
 		return "Too large";
 	case 501:

@@ -1,11 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The HTTP API's server: evhttp over api.sock.
+ * HTTP servers: evhttp over unix sockets. One serves api.sock, another the gvproxy.sock of each VM.
  *
- * Bounds: API_CONNECTIONS_MAX connections (accepting pauses beyond), bodies of API_BODY_MAX bytes,
- * API_TIMEOUT_S seconds for a request to arrive or an idle connection to say something. evhttp itself
- * answers what is no HTTP (400), too large a body (413), and methods it does not know (501); everything
- * else is answered by a handler of routes.c's table, at once or later.
+ * Bounds, of each server: API_CONNECTIONS_MAX connections; bodies of API_BODY_MAX bytes, those of a
+ * wanted state of STATE_MAX; API_UNREAD_MAX bytes of requests that are on their way, of all connections
+ * together; API_TIMEOUT_S seconds for a request to arrive or an idle connection to say something. When
+ * all connections are taken, a new one gets the place of that which has waited longest for a request,
+ * once that has had API_PATIENCE_MS for it; accepting pauses until then. So nobody who only connects, or
+ * says one byte now and then, keeps others out.
+ *
+ * evhttp itself answers what is no HTTP (400), too large a body (413), and methods it does not know
+ * (501); everything else is answered by the server's route, of api.sock by a handler of routes.c's
+ * table, at once or later.
  *
  * A struct api_request lives until api_reply(), api_problem() or api_done(), exactly one of which its
  * handler must see to. The client may go away before: replies then go nowhere.
@@ -22,9 +28,13 @@
 
 #define API_CONNECTIONS_MAX 256
 #define API_BODY_MAX (1u << 20)
+#define API_UNREAD_MAX (64u << 20)
 #define API_TIMEOUT_S 10
+#define API_PATIENCE_MS 250
 #define API_PARTS_MAX 2
 
+struct api;
+struct api_socket;
 struct evhttp_connection;
 struct evhttp_request;
 struct evkeyvalq;
@@ -38,8 +48,14 @@ struct api_request {
 	bool waited;                /* see waiting_adoption() */
 };
 
-/* Begins to serve; fd is a listening socket, taken in any case. NULL without memory. */
-struct api *api_new(struct netctld *daemon, int fd);
+typedef void api_route_fn(struct netctld *daemon, struct evhttp_request *http);
+
+/* Serves no socket yet. NULL without memory. */
+struct api *api_new(struct netctld *daemon, api_route_fn *route);
+/* fd is a listening socket, taken in any case. NULL without memory. */
+struct api_socket *api_listen(struct api *api, int fd);
+/* Closes it; connections that came by it stay. */
+void api_unlisten(struct api *api, struct api_socket *socket);
 /* Closes all connections. */
 void api_free(struct api *api);
 
@@ -66,7 +82,7 @@ struct vm *api_vm(struct api_request *request);
 void api_on_close(
 	struct api *api, struct evhttp_connection *http, void (*closed)(void *arg), void *arg);
 
-/* Inside ctl/api/: routes.c finds the handler. */
-void api_route(struct netctld *daemon, struct evhttp_request *http);
+/* routes.c: finds the handler. */
+api_route_fn api_route;
 
 #endif

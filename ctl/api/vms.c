@@ -153,8 +153,8 @@ static int patch_policy(
 
 void api_vm_patch(struct api_request *request)
 {
-	static const char *const fields[] = {"name", "link", "vsock", "net", "dns", "host_access",
-		"ttl", "policy", "limits", NULL};
+	static const char *const fields[] = {"name", "link", "vsock", "net", "dns", "proxy",
+		"host_access", "ttl", "policy", "limits", NULL};
 	struct vm *vm = api_vm(request);
 	struct json_object *merged;
 	struct vm_request wanted;

@@ -70,6 +70,16 @@ static const char *const steps[] = {
 	" place TEXT NOT NULL,"
 	" PRIMARY KEY (vm, port)"
 	") STRICT, WITHOUT ROWID;",
+	/* 5 → 6 */
+	"CREATE TABLE proxy_passwords ("
+	" vm TEXT PRIMARY KEY REFERENCES vms(name) ON DELETE CASCADE,"
+	" sealed BLOB NOT NULL"
+	") STRICT;",
+	/* 6 → 7 */
+	"CREATE TABLE event_numbers ("
+	" vm TEXT PRIMARY KEY REFERENCES vms(name) ON DELETE CASCADE,"
+	" number INTEGER NOT NULL"
+	") STRICT, WITHOUT ROWID;",
 };
 
 #define N_STEPS ((int)(sizeof(steps) / sizeof(*steps)))

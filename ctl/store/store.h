@@ -97,11 +97,21 @@ typedef void store_secret_fn(void *arg, const char *name, const void *sealed, si
 /* By name. */
 int store_secrets(
 	struct store *store, const char *vm, store_secret_fn *each, void *arg, struct error *err);
-/* Of all VMs. */
+/* Of all VMs; proxies' passwords, too. */
 int store_secrets_count(struct store *store, int64_t *n, struct error *err);
 /* Which key they are sealed with; 0 where none was used yet. */
 int store_key_mark(struct store *store, int64_t *mark, struct error *err);
 int store_key_set_mark(struct store *store, int64_t mark, struct error *err);
+
+/* ---- proxies ---- */
+
+int store_proxy_password_set(struct store *store, const char *vm, const void *sealed, size_t len,
+	struct error *err);
+int store_proxy_password_delete(struct store *store, const char *vm, struct error *err);
+typedef void store_proxy_password_fn(void *arg, const void *sealed, size_t len);
+/* Called once, or not at all where none was set. */
+int store_proxy_password(struct store *store, const char *vm, store_proxy_password_fn *each,
+	void *arg, struct error *err);
 
 /* ---- snapshots ---- */
 
@@ -130,7 +140,7 @@ int store_snapshots_total(struct store *store, int64_t *n, int64_t *bytes, struc
 
 /* ---- events ---- */
 
-#define STORE_EVENTS_MAX 10000
+#define STORE_EVENTS_MAX 100000
 
 struct store_event {
 	int64_t id;
@@ -141,14 +151,24 @@ struct store_event {
 };
 
 int store_event_insert(struct store *store, const struct store_event *event, struct error *err);
-/* Forgets all but the newest STORE_EVENTS_MAX. */
-int store_events_trim(struct store *store, struct error *err);
+/* Forgets all but STORE_EVENTS_MAX up to the newest. */
+int store_events_trim(struct store *store, int64_t newest, struct error *err);
 typedef void store_event_fn(void *arg, const struct store_event *event);
 /* At most `max` of those after `since`, oldest first. */
 int store_events(struct store *store, int64_t since, int max, store_event_fn *each, void *arg,
 	struct error *err);
-/* No id at or below the mark was ever promised to be unused: ids of a new life start above. */
+/* Their ids; both 0 where there are none. */
+int store_events_bounds(struct store *store, int64_t *oldest, int64_t *newest, struct error *err);
+typedef void store_event_last_fn(void *arg, const char *vm, const char *type);
+/* Which of two types each VM's last event of them was. */
+int store_events_last(struct store *store, const char *type, const char *or_type,
+	store_event_last_fn *each, void *arg, struct error *err);
+/* Ids up to here may have been given by an earlier version, which reserved them; 0: none. */
 int store_event_mark(struct store *store, int64_t *mark, struct error *err);
-int store_event_set_mark(struct store *store, int64_t mark, struct error *err);
+/* The highest number among the events that the VM's worker told; for VMs of the store. */
+int store_event_set_number(struct store *store, const char *vm, int64_t number, struct error *err);
+typedef void store_event_number_fn(void *arg, const char *vm, int64_t number);
+int store_event_numbers(
+	struct store *store, store_event_number_fn *each, void *arg, struct error *err);
 
 #endif

@@ -8,16 +8,23 @@
  * the host itself is known before the caller's SYN handler returns. Only a connect that is still
  * under way then becomes a request: an event, a timer, and a place in the count of half-open ones.
  *
- * egress_route() is where HTTP CONNECT and SOCKS5 would come in: between the verdict and the
- * socket.
+ * A flow that goes by a proxy (proxy.h) is a request from its beginning: it waits for a tunnel
+ * (tunnel.h), and counts as half-open to its destination, not to the proxy. What comes out is a
+ * socket at the flow's first byte, so that nothing beyond this file knows that there was a proxy. Where
+ * the proxy is of no use and the operator said that the flow may then go straight there, the request
+ * waits for a second one, that does.
  */
 #include "dataplane/egress/dial.h"
 
 #include "common/be.h"
+#include "common/clock.h"
 #include "common/os.h"
 #include "common/siphash.h"
 #include "common/tcp_socket.h"
+#include "dataplane/egress/dial_internal.h"
+#include "dataplane/egress/names.h"
 #include "dataplane/egress/route.h"
+#include "dataplane/egress/tunnel.h"
 #include "dataplane/stack/frame.h"
 
 #include <errno.h>
@@ -37,7 +44,15 @@ struct egress_request {
 	struct timer deadline;
 	egress_done_fn done;
 	void *arg;
-	int fd;
+	int fd;            /* -1: not its own */
+	bool counted;      /* as half-open */
+	uint64_t begun_us; /* clock_us(); 0: nobody asks how long it takes */
+	/* by a proxy */
+	struct tunnel *tunnel;
+	struct egress_request *direct; /* instead of it */
+	struct endpoint straight;      /* where that would go */
+	bool direct_on_failure;
+	uint8_t server;
 };
 
 struct egress {
@@ -47,6 +62,8 @@ struct egress {
 	struct egress_policy policy;
 	uint64_t fd_limit; /* RLIMIT_NOFILE */
 	size_t half_open;
+	struct proxies *proxies; /* NULL: all flows go straight there */
+	struct proxy_log troubles;
 	struct siphash_key seed; /* of the buckets, since guests choose destinations */
 	struct egress_request *requests[REQUEST_BUCKETS];
 };
@@ -66,18 +83,36 @@ struct egress *egress_new(struct loop *loop, struct counters *counters, const st
 		e->fd_limit = limit.rlim_cur;
 	os_random(&e->seed, sizeof(e->seed));
 	egress_policy_init(&e->policy, loop, net);
+	proxy_log_init(&e->troubles, loop);
 	return e;
+}
+
+static struct egress_request *first_of(struct egress_request *r, bool counted)
+{
+	while (r && r->counted != counted)
+		r = r->next;
+	return r;
+}
+
+static void cancel_all(struct egress *e, bool counted)
+{
+	struct egress_request *r;
+
+	for (size_t i = 0; i < REQUEST_BUCKETS; i++) {
+		while ((r = first_of(e->requests[i], counted)))
+			egress_cancel(r);
+	}
 }
 
 void egress_free(struct egress *e)
 {
 	if (!e)
 		return;
-	for (size_t i = 0; i < REQUEST_BUCKETS; i++) {
-		while (e->requests[i])
-			egress_cancel(e->requests[i]);
-	}
+	cancel_all(e, true); /* with what waits for a proxy goes the connect to that */
+	cancel_all(e, false);
 	egress_policy_clear(&e->policy);
+	proxy_log_clear(&e->troubles);
+	proxies_unref(e->proxies);
 	free(e);
 }
 
@@ -179,10 +214,33 @@ bool egress_admit_as(struct egress *e, enum egress_who who, uint8_t proto,
 	return true;
 }
 
+bool egress_admit_nameless(struct egress *e, enum egress_who who, uint8_t proto,
+	const struct endpoint *dst, struct egress_pass *pass)
+{
+	struct endpoint judged = egress_judged(e->net, who, dst);
+	struct policy_verdict verdict = egress_policy_judge_as(&e->policy, proto, &judged, "");
+
+	if (!verdict.allow) {
+		egress_refuse(e, proto, dst, pass); /* of the rule that let it in for its name */
+		return false;
+	}
+	egress_policy_enter(&e->policy, &verdict, pass);
+	pass->verified = true;
+	return true;
+}
+
 void egress_refuse(
 	struct egress *e, uint8_t proto, const struct endpoint *dst, const struct egress_pass *pass)
 {
 	refused(e, proto, dst, pass->verdict.by, pass->verdict.name);
+}
+
+void egress_refuse_name(
+	struct egress *e, uint8_t proto, const struct endpoint *asked, const char *name)
+{
+	int32_t by = policy_table_name_denied_by(e->policy.table, name);
+
+	egress_policy_note(&e->policy, proto, asked, by, name);
 }
 
 void egress_account(struct egress *e, const struct egress_pass *pass, uint64_t tx, uint64_t rx)
@@ -221,7 +279,7 @@ static bool half_open_full(const struct egress *e, const struct endpoint *dst)
 	if (e->half_open < EGRESS_HALF_OPEN_EACH)
 		return false;
 	for (const struct egress_request *r = e->requests[bucket_of(e, dst)]; r; r = r->next)
-		same += endpoint_eq(&r->dst, dst);
+		same += r->counted && endpoint_eq(&r->dst, dst);
 	return same >= EGRESS_HALF_OPEN_EACH;
 }
 
@@ -230,7 +288,7 @@ static void request_free(struct egress_request *r)
 	*r->prev = r->next;
 	if (r->next)
 		r->next->prev = r->prev;
-	r->egress->half_open--;
+	r->egress->half_open -= r->counted;
 	timer_disarm(loop_wheel(r->egress->loop), &r->deadline);
 	if (r->ready)
 		event_free(r->ready);
@@ -241,8 +299,18 @@ void egress_cancel(struct egress_request *r)
 {
 	int fd = r->fd;
 
+	if (r->tunnel)
+		tunnel_cancel(r->tunnel);
+	if (r->direct)
+		egress_cancel(r->direct);
 	request_free(r);
-	close(fd);
+	if (fd >= 0)
+		close(fd);
+}
+
+static void connected(struct egress *e, uint64_t begun_us)
+{
+	counter_time(e->counters, HISTOGRAM_CONNECT, clock_us() - begun_us);
 }
 
 static void finish(struct egress_request *r, int error)
@@ -253,8 +321,10 @@ static void finish(struct egress_request *r, int error)
 
 	if (error)
 		counter_inc(r->egress->counters, COUNTER_EGRESS_FAILED);
+	else if (r->begun_us)
+		connected(r->egress, r->begun_us);
 	request_free(r);
-	if (error)
+	if (error && fd >= 0)
 		close(fd);
 	done(arg, error ? error : fd);
 }
@@ -284,13 +354,14 @@ static void on_ready(evutil_socket_t fd, short what, void *arg)
 	finish(r, err ? connect_error(err) : 0);
 }
 
-static int await(struct egress *e, int fd, const struct endpoint *dst, egress_done_fn done,
-	void *arg, struct egress_request **out)
+/* A place among the requests; counted: one more half-open connect to dst. NULL without memory. */
+static struct egress_request *request_new(struct egress *e, const struct endpoint *dst, int fd,
+	bool counted, egress_done_fn done, void *arg)
 {
 	struct egress_request **head = &e->requests[bucket_of(e, dst)], *r = calloc(1, sizeof(*r));
 
 	if (!r)
-		return -EMFILE;
+		return NULL;
 	*r = (struct egress_request){
 		.egress = e,
 		.next = *head,
@@ -300,11 +371,22 @@ static int await(struct egress *e, int fd, const struct endpoint *dst, egress_do
 		.done = done,
 		.arg = arg,
 		.fd = fd,
+		.counted = counted,
 	};
 	if (r->next)
 		r->next->prev = &r->next;
 	*head = r;
-	e->half_open++;
+	e->half_open += counted;
+	return r;
+}
+
+static int await(struct egress *e, int fd, const struct endpoint *dst, bool counted,
+	egress_done_fn done, void *arg, struct egress_request **out)
+{
+	struct egress_request *r = request_new(e, dst, fd, counted, done, arg);
+
+	if (!r)
+		return -EMFILE;
 	r->ready = event_new(loop_base(e->loop), fd, EV_WRITE, on_ready, r);
 	if (!r->ready || event_add(r->ready, NULL) < 0) {
 		request_free(r);
@@ -372,12 +454,13 @@ static int start_connect(int fd, const struct endpoint *host)
 	return connect_error(errno);
 }
 
+/* counted: it is the flow's own connect, and bounded as such. */
 static int dial_tcp(struct egress *e, enum egress_who who, const struct endpoint *host,
-	egress_done_fn done, void *arg, struct egress_request **request)
+	bool counted, egress_done_fn done, void *arg, struct egress_request **request)
 {
 	int fd, rc;
 
-	if (half_open_full(e, host)) {
+	if (counted && half_open_full(e, host)) {
 		counter_inc(e->counters, COUNTER_EGRESS_HALF_OPEN);
 		return -EAGAIN;
 	}
@@ -390,12 +473,18 @@ static int dial_tcp(struct egress *e, enum egress_who who, const struct endpoint
 	if (rc == 0)
 		return fd;
 	if (rc == -EINPROGRESS)
-		rc = await(e, fd, host, done, arg, request);
+		rc = await(e, fd, host, counted, done, arg, request);
 	if (rc != -EINPROGRESS) {
 		counter_inc(e->counters, COUNTER_EGRESS_FAILED);
 		close(fd);
 	}
 	return rc;
+}
+
+int egress_dial_host(struct egress *e, const struct endpoint *host, egress_done_fn done, void *arg,
+	struct egress_request **request)
+{
+	return dial_tcp(e, EGRESS_GUEST, host, false, done, arg, request);
 }
 
 static int dial_datagram(
@@ -418,15 +507,138 @@ static int dial_datagram(
 	return fd;
 }
 
+/* ---- by a proxy ---- */
+
+static void on_direct(void *arg, int fd)
+{
+	struct egress_request *r = arg;
+
+	r->direct = NULL;
+	r->fd = fd < 0 ? -1 : fd;
+	finish(r, fd < 0 ? fd : 0);
+}
+
+/* The proxy was of no use. */
+static void go_straight(struct egress_request *r)
+{
+	int fd = egress_dial_host(r->egress, &r->straight, on_direct, r, &r->direct);
+
+	counter_inc(r->egress->counters, COUNTER_PROXY_FALLBACKS);
+	if (fd != -EINPROGRESS)
+		on_direct(r, fd);
+}
+
+static void on_tunnel(void *arg, const struct tunnel_end *end)
+{
+	struct egress_request *r = arg;
+	struct egress *e = r->egress;
+
+	r->tunnel = NULL;
+	if (end->fd >= 0) {
+		counter_inc(e->counters, COUNTER_PROXY_TUNNELS);
+		r->fd = end->fd;
+		finish(r, 0);
+		return;
+	}
+	if (end->of_no_use)
+		egress_proxy_trouble(e, r->server, end->trouble);
+	else
+		counter_inc(e->counters, COUNTER_PROXY_REFUSED);
+	if (end->of_no_use && r->direct_on_failure)
+		go_straight(r);
+	else
+		finish(r, end->fd);
+}
+
+static int dial_by_proxy(struct egress *e, const struct proxy_choice *choice,
+	const struct endpoint *dst, const struct endpoint *straight, egress_done_fn done, void *arg,
+	struct egress_request **request)
+{
+	struct egress_request *r;
+
+	if (half_open_full(e, dst)) {
+		counter_inc(e->counters, COUNTER_EGRESS_HALF_OPEN);
+		return -EAGAIN;
+	}
+	r = request_new(e, dst, -1, true, done, arg);
+	if (!r)
+		return -EMFILE;
+	r->server = choice->server->index;
+	r->straight = *straight;
+	r->direct_on_failure = e->proxies->direct_on_failure;
+	r->tunnel = tunnel_new(e, e->loop, e->proxies, choice->server, SOCKS5_CONNECT, dst,
+		choice->name, on_tunnel, r);
+	if (!r->tunnel) {
+		request_free(r);
+		return -EMFILE;
+	}
+	*request = r;
+	return -EINPROGRESS;
+}
+
+/* What a proxy is told is what the policy has judged: a name where it was the name, an address where
+ * a rule of the VM's own has admitted that. Else the name that the guest has asked for. */
+static struct proxy_choice choose(const struct egress *e, uint8_t proto, const struct endpoint *dst,
+	const struct egress_pass *pass)
+{
+	const struct policy_verdict *verdict = &pass->verdict;
+	const char *name = verdict->by_name ? verdict->name : NULL;
+
+	if (!e->proxies)
+		return (struct proxy_choice){.server = NULL};
+	if (!name)
+		name = names_best(&e->policy.names, &dst->addr);
+	return proxies_choose(e->proxies, proto, dst, name, verdict->by_name || verdict->by < 0);
+}
+
+/* 0 where it may go straight there after all. */
+static int unfit(struct egress *e, const struct proxy_choice *choice)
+{
+	egress_proxy_trouble(e, choice->server->index, PROXY_UNFIT);
+	if (!e->proxies->direct_on_failure)
+		return -EHOSTUNREACH;
+	counter_inc(e->counters, COUNTER_PROXY_FALLBACKS);
+	return 0;
+}
+
+/* A guest's connect is timed, whichever way it goes. */
+static int dial_timed(struct egress *e, enum egress_who who, const struct proxy_choice *choice,
+	const struct endpoint *dst, const struct endpoint *via, egress_done_fn done, void *arg,
+	struct egress_request **request)
+{
+	uint64_t begun_us = clock_us();
+	int rc = choice->server ? dial_by_proxy(e, choice, dst, via, done, arg, request)
+				: dial_tcp(e, who, via, true, done, arg, request);
+
+	if (who == EGRESS_OPERATOR)
+		return rc;
+	if (rc >= 0)
+		connected(e, begun_us);
+	else if (rc == -EINPROGRESS)
+		(*request)->begun_us = begun_us;
+	return rc;
+}
+
 /* A permitted flow's way. */
 static int dial(struct egress *e, enum egress_who who, uint8_t proto, const struct endpoint *dst,
-	egress_done_fn done, void *arg, struct egress_request **request)
+	const struct egress_pass *pass, egress_done_fn done, void *arg,
+	struct egress_request **request)
 {
 	struct egress_route route = egress_route(e->net, who, dst);
+	struct proxy_choice choice = {.server = NULL};
+	int rc;
 
 	counter_inc(e->counters, COUNTER_EGRESS_DIALS);
+	if (who != EGRESS_OPERATOR)
+		choice = choose(e, proto, &route.via, pass);
+	if (choice.unfit) {
+		rc = unfit(e, &choice);
+		if (rc < 0)
+			return rc;
+		choice.server = NULL;
+	}
 	if (proto == IP_PROTO_TCP)
-		return dial_tcp(e, who, &route.via, done, arg, request);
+		return dial_timed(e, who, &choice, dst, &route.via, done, arg, request);
 	if (proto == IP_PROTO_UDP || proto == IP_PROTO_ICMP)
 		return dial_datagram(e, who, proto, &route.via);
 	return -EPROTONOSUPPORT;
@@ -442,12 +654,62 @@ int egress_dial(struct egress *e, enum egress_who who, uint8_t proto, const stru
 		if (rc < 0)
 			return rc;
 	}
-	rc = dial(e, who, proto, dst, done, arg, request);
+	rc = dial(e, who, proto, dst, pass, done, arg, request);
 	if (rc < 0 && rc != -EINPROGRESS && who != EGRESS_OPERATOR)
 		egress_leave(pass);
 	return rc;
 }
 
+bool egress_proxies_set(struct egress *e, struct proxies *proxies)
+{
+	bool same = proxies_equal(e->proxies, proxies);
+
+	if (same) {
+		proxies_unref(proxies);
+		return false;
+	}
+	proxies_unref(e->proxies);
+	e->proxies = proxies;
+	return true;
+}
+
+struct proxies *egress_proxies(const struct egress *e)
+{
+	return e->proxies;
+}
+
+bool egress_fake_ip(const struct egress *e)
+{
+	return e->proxies && e->proxies->fake_ip;
+}
+
+void egress_on_proxy_trouble(struct egress *e, proxy_trouble_fn fn, void *arg)
+{
+	e->troubles.tell = fn;
+	e->troubles.arg = arg;
+}
+
+void egress_proxy_trouble(struct egress *e, uint8_t server, enum proxy_trouble trouble)
+{
+	counter_inc(
+		e->counters, trouble == PROXY_UNFIT ? COUNTER_PROXY_UNFIT : COUNTER_PROXY_FAILED);
+	proxy_log_note(&e->troubles, server, trouble);
+}
+
+/* ---- UDP ---- */
+
+int egress_udp_way(struct egress *e, const struct endpoint *host, const struct egress_pass *pass,
+	struct proxy_choice *choice)
+{
+	int rc;
+
+	*choice = choose(e, IP_PROTO_UDP, host, pass);
+	if (!choice->unfit)
+		return 0;
+	rc = unfit(e, choice);
+	*choice = (struct proxy_choice){.server = NULL};
+	return rc;
+}
 /* ---- UDP ---- */
 
 int egress_udp_open(struct egress *e, int family, uint16_t port)

@@ -12,6 +12,11 @@
  * sockets carry TCP_NODELAY and SO_LINGER {1, 0}, so that a worker that dies resets them; clear
  * the linger before an orderly close (common/tcp_socket.h).
  *
+ * A guest's flow may go by a proxy (egress_proxies_set()). TCP then comes out as if it had been
+ * connected to the destination; for UDP see egress_udp_way(). Where the proxy is of no use the error
+ * is -EHOSTUNREACH, not the destination's; never does a flow then go straight there unless the
+ * settings say so.
+ *
  * Errors are negative errno. These are the door's own, and the kernel's never appear under them:
  *   -EACCES  the policy forbids it (counted, reported); an RST or "administratively prohibited"
  *   -EAGAIN  too many half-open connects, over all or to this destination: drop the SYN, the
@@ -27,6 +32,8 @@
 #include "common/addr.h"
 #include "dataplane/counters.h"
 #include "dataplane/egress/policy.h"
+#include "dataplane/egress/proxy.h"
+#include "dataplane/egress/proxy_log.h"
 #include "dataplane/loop.h"
 #include "dataplane/stack/net.h"
 
@@ -86,10 +93,16 @@ bool egress_stands(struct egress *egress, enum egress_who who, uint8_t proto,
  */
 bool egress_admit_as(struct egress *egress, enum egress_who who, uint8_t proto,
 	const struct endpoint *dst, const char *name, struct egress_pass *pass);
+/* And where the guest's bytes give no name though they might: as if the address had none. */
+bool egress_admit_nameless(struct egress *egress, enum egress_who who, uint8_t proto,
+	const struct endpoint *dst, struct egress_pass *pass);
 /* Refuses a flow that has a pass for another reason than its name (it gave none, or came by a
  * protocol that has none to read); counted and reported. */
 void egress_refuse(struct egress *egress, uint8_t proto, const struct endpoint *dst,
 	const struct egress_pass *pass);
+/* Counts and reports that a guest asked `asked` for a name that no rule could admit. */
+void egress_refuse_name(
+	struct egress *egress, uint8_t proto, const struct endpoint *asked, const char *name);
 /* Bytes of the flow, from the guest and to it. */
 void egress_account(
 	struct egress *egress, const struct egress_pass *pass, uint64_t tx, uint64_t rx);
@@ -123,6 +136,22 @@ int egress_udp_open(struct egress *egress, int family, uint16_t port);
  * egress_dial(), or -EACCES (counted and reported). */
 int egress_udp_permit(struct egress *egress, enum egress_who who, const struct endpoint *dst,
 	struct endpoint *host, struct egress_pass *pass);
+
+/*
+ * By which way a datagram to a permitted host address goes: 0 and straight there (choice->server is
+ * NULL) or by an association with that SOCKS5 server (udp_relay.h), or -EHOSTUNREACH where there is
+ * none (counted, reported).
+ */
+int egress_udp_way(struct egress *egress, const struct endpoint *host,
+	const struct egress_pass *pass, struct proxy_choice *choice);
+
+/* Owns proxies, which may be NULL: none. False: they are what they were, and nothing has changed.
+ * Flows that stand stay on their way. */
+bool egress_proxies_set(struct egress *egress, struct proxies *proxies);
+struct proxies *egress_proxies(const struct egress *egress);
+/* Whether 198.18.0.0/15 stands for names. */
+bool egress_fake_ip(const struct egress *egress);
+void egress_on_proxy_trouble(struct egress *egress, proxy_trouble_fn fn, void *arg);
 
 /* Where a guest's destination lies for the host: the gateway is 127.0.0.1, others themselves. */
 struct endpoint egress_to_host(

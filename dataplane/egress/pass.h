@@ -18,7 +18,7 @@ struct egress_pass {
 	struct policy_verdict
 		verdict; /* its name is the pass's own, and may be NULL without memory */
 	uint32_t era;    /* of the policy whose rule it is */
-	bool verified;   /* the name is one that the guest's own bytes gave */
+	bool verified;   /* the name, or that there is none, is what the guest's own bytes say */
 };
 
 #endif

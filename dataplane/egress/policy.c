@@ -7,41 +7,66 @@
  * TTL of an answer bounds when flows may begin, not how long they last. A flow whose server name
  * was read is judged by that alone, or another name of a shared address would speak for it.
  *
- * Refusals are gathered from the first one on for a second, then reported together, so that a
- * guest that knocks at a closed door a million times a second costs netctld a line a second.
+ * A refusal is reported soon, and further ones of its destination, rule and name once a second, so
+ * that an operator sees it at once, and a guest that knocks at a closed door a million times a second
+ * costs netctld a line a second.
  */
 #include "dataplane/egress/policy.h"
+
+#include "dataplane/egress/names.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define REPORT_MS 1000
+#define GATHER_MS 250  /* of the first one */
+#define REPORT_MS 1000 /* between two of a destination */
 
 /* ---- refusals ---- */
 
-void egress_policy_report(struct egress_policy *policy)
+/* Reports those that are due, or all; forgets those that had their second without another. */
+static void report(struct egress_policy *policy, bool all)
 {
 	struct egress_refusal gathered[EGRESS_REFUSALS_MAX + 1];
+	uint64_t now = loop_now(policy->loop);
 	uint32_t n = policy->n_refusals;
 
-	timer_disarm(loop_wheel(policy->loop), &policy->flush);
 	memcpy(gathered, policy->refusals, n * sizeof(gathered[0]));
 	policy->n_refusals = 0;
 	for (uint32_t i = 0; i < n; i++) {
-		const struct egress_refusal *r = &gathered[i];
+		struct egress_refusal *r = &gathered[i];
+		bool due = all || !r->told || now - r->told_ms >= REPORT_MS;
 
-		if (policy->refused)
+		if (due && r->count && policy->refused)
 			policy->refused(
 				policy->refused_arg, r->proto, &r->dst, r->by, r->name, r->count);
-		free(r->name);
+		if (all || (due && !r->count)) {
+			free(r->name);
+			continue;
+		}
+		if (due) {
+			r->told = true;
+			r->told_ms = now;
+			r->count = 0;
+		}
+		policy->refusals[policy->n_refusals++] = *r;
 	}
+}
+
+void egress_policy_report(struct egress_policy *policy)
+{
+	timer_disarm(loop_wheel(policy->loop), &policy->flush);
+	report(policy, true);
 }
 
 static void on_flush(struct timer *timer)
 {
-	egress_policy_report(
-		(struct egress_policy *)((char *)timer - offsetof(struct egress_policy, flush)));
+	struct egress_policy *policy =
+		(struct egress_policy *)((char *)timer - offsetof(struct egress_policy, flush));
+
+	report(policy, false);
+	if (policy->n_refusals)
+		timer_arm(loop_wheel(policy->loop), &policy->flush, GATHER_MS);
 }
 
 static bool same_name(const char *a, const char *b)
@@ -66,24 +91,6 @@ static void note_rest(struct egress_policy *policy, int32_t by)
 	rest->count++;
 }
 
-static bool take_first(void *arg, const char *name)
-{
-	const char **first = arg;
-
-	*first = name;
-	return true;
-}
-
-/* A name that the destination goes by, for who reads the refusal. */
-static const char *known_name(const struct egress_policy *policy, const struct addr *addr)
-{
-	const char *name = NULL;
-
-	if (policy->names.admit)
-		policy->names.admit(policy->names.log, addr, take_first, &name);
-	return name;
-}
-
 void egress_policy_note(struct egress_policy *policy, uint8_t proto, const struct endpoint *dst,
 	int32_t by, const char *name)
 {
@@ -94,7 +101,7 @@ void egress_policy_note(struct egress_policy *policy, uint8_t proto, const struc
 	if (count)
 		count->refusals++;
 	if (!name)
-		name = known_name(policy, &dst->addr);
+		name = names_best(&policy->names, &dst->addr);
 	row.name = (char *)(uintptr_t)name;
 	/* The last rows first: a guest that insists repeats itself. */
 	while (i > 0) {
@@ -111,7 +118,7 @@ void egress_policy_note(struct egress_policy *policy, uint8_t proto, const struc
 	row.name = name ? strdup(name) : NULL;
 	policy->refusals[policy->n_refusals++] = row;
 	if (!timer_armed(&policy->flush))
-		timer_arm(loop_wheel(policy->loop), &policy->flush, REPORT_MS);
+		timer_arm(loop_wheel(policy->loop), &policy->flush, GATHER_MS);
 }
 
 /* ---- the table ---- */
@@ -214,10 +221,10 @@ struct policy_verdict egress_policy_judge_pass(const struct egress_policy *polic
 	struct own_name own = {policy, pass->verdict.name};
 	struct policy_names names = {admit_own, &own};
 
+	if (pass->verified)
+		return egress_policy_judge_as(policy, proto, dst, own.name ? own.name : "");
 	if (!own.name)
 		return egress_policy_judge(policy, proto, dst);
-	if (pass->verified)
-		return egress_policy_judge_as(policy, proto, dst, own.name);
 	return judge(policy, proto, dst, &names);
 }
 

@@ -34,8 +34,10 @@ struct egress_refusal {
 	struct endpoint dst;
 	char *name; /* or NULL */
 	int32_t by;
-	uint32_t count;
+	uint32_t count; /* that nobody was told of */
 	uint8_t proto;
+	bool told;
+	uint64_t told_ms; /* then */
 };
 
 struct egress_policy {

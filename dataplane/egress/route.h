@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How a permitted flow gets to its destination. Today there is one way, straight there; a proxy
- * would be another: `via` its address, and a kind that says what to speak before the first byte.
+ * Where a permitted flow's destination lies for the host. Whether it is reached straight there or
+ * by a proxy is proxy.h's to say.
  */
 #ifndef DATAPLANE_EGRESS_ROUTE_H
 #define DATAPLANE_EGRESS_ROUTE_H

@@ -29,6 +29,9 @@
 #define DNS_TCP_MAX 64u /* TCP connections of the guest */
 #define DNS_TCP_IDLE_MS 10000u
 #define DNS_NAMES_MAX 65536u /* entries of the name log */
+#define DNS_NAMES_EACH 64u   /* of one address */
+#define NAMES_TTL_MIN 30u    /* seconds that a name counts at least and at most, */
+#define NAMES_TTL_MAX 3600u  /* whatever its answer's TTL */
 #define DNS_HOSTS_MAX 4096u  /* local names */
 
 struct dns_host {
@@ -40,7 +43,7 @@ struct dns_host {
 /* A name that an address was given out under. */
 struct dns_name {
 	struct addr addr;
-	int64_t until_ms; /* wall clock; the answer's TTL */
+	int64_t until_ms; /* wall clock; the answer's TTL, within the bounds above */
 	const char *name; /* lower case, no trailing dot, at most 253 bytes; only for the call */
 };
 
@@ -73,6 +76,14 @@ int dns_upstreams_set(struct dns *dns, const struct endpoint *upstreams, size_t 
  * host_access: whether host.internal and its aliases are the gateway, else they do not exist. */
 int dns_hosts_set(struct dns *dns, const struct dns_host *hosts, size_t count, bool host_access);
 
+/* What becomes of questions for names that no rule could admit while the policy has names: they do not
+ * exist (NXDOMAIN, as it is at first), or are answered as any. */
+void dns_answer_unlisted(struct dns *dns, bool answer);
+
+/* Whether what is sent to dst is ours to answer: the gateway's port 53, and any resolver's while the
+ * policy has names, since the name log must hear of all that the guest is told. */
+bool dns_answers_for(const struct dns *dns, const struct endpoint *dst);
+
 /* A datagram from the guest. Any bytes; msg is only read during the call. The answer may come before
  * this returns, or when whoever asked has gone. */
 void dns_udp_query(struct dns *dns, const struct dns_from *from, const uint8_t *msg, size_t len);
@@ -88,9 +99,15 @@ void dns_reset(struct dns *dns);
 
 /* ---- the name log ---- */
 
+/* What a predecessor or a snapshot knew; none for longer than answers of now count. */
 void dns_names_restore(struct dns *dns, const struct dns_name *names, size_t count);
 /* Calls fn with batches of at most 4096 of what is in the log and not expired. */
 void dns_names_walk(const struct dns *dns,
 	void (*fn)(void *arg, const struct dns_name *names, size_t count), void *arg);
+/* The names of one address that count now, at most max: the last given out first, a question's
+ * before its CNAMEs'. They live until the next answer. */
+size_t dns_names_at(const struct dns *dns, const struct addr *addr, const char **names, size_t max);
+/* Whether a local name has the address. */
+bool dns_hosts_have(const struct dns *dns, const char *name, const struct addr *addr);
 
 #endif

@@ -115,6 +115,21 @@ static const struct row *first_by_name(const struct dns_hosts *set, const struct
 	return lo < set->count && dns_wire_eq(&set->rows[lo].name, name) ? &set->rows[lo] : NULL;
 }
 
+bool dns_hosts_has(const struct dns_hosts *set, const char *name, const struct addr *addr)
+{
+	struct dns_wire wire;
+	const struct row *r;
+
+	if (!set || dns_wire_parse(name, &wire) < 0)
+		return false;
+	r = first_by_name(set, &wire);
+	for (; r && r < set->rows + set->count && dns_wire_eq(&r->name, &wire); r++) {
+		if (r->has_addr && addr_eq(&r->addr, addr))
+			return true;
+	}
+	return false;
+}
+
 static void add_addr(struct dns_answer *a, const struct addr *addr)
 {
 	uint16_t type = a->query->question.type;

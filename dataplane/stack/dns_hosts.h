@@ -19,6 +19,9 @@ int dns_hosts_new(
 	const struct dns_host *hosts, size_t count, bool host_access, struct dns_hosts **out);
 void dns_hosts_free(struct dns_hosts *hosts);
 
+/* Whether the name is one of a set's, with this address. hosts may be NULL. */
+bool dns_hosts_has(const struct dns_hosts *hosts, const char *name, const struct addr *addr);
+
 /* Answers a question about a local name or address into buf (of max ≥ 512 bytes). Returns the
  * length, or 0 where the name is not local. hosts may be NULL. */
 size_t dns_hosts_answer(const struct dns_hosts *hosts, const struct net *net,

@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <string.h>
 
-#define OPT_LEN 11u
+#define OPT_DO 0x8000u /* in the lower half of its TTL */
 #define MAX_JUMPS 127u
 #define OUR_UDP_SIZE 1232u /* what we say in OPT (DNS flag day 2020) */
 
@@ -246,6 +246,21 @@ bool dns_wire_reverse(const struct dns_wire *w, struct addr *out)
 
 /* ---- a client's question ---- */
 
+/* Options that say nothing about the answer: cookies, keep-alive, padding (RFC 7873, 7828, 7830). */
+static bool plain_options(const uint8_t *p, size_t len)
+{
+	while (len >= 4) {
+		uint16_t code = load_be16(p);
+		size_t n = 4u + load_be16(p + 2);
+
+		if (n > len || code < 10 || code > 12)
+			return false;
+		p += n;
+		len -= n;
+	}
+	return len == 0;
+}
+
 /* The rest of the message, in search of OPT. False where it is cut short. */
 static bool find_edns(struct dns_cursor *c, const struct dns_header *h, struct dns_query_info *out)
 {
@@ -255,11 +270,16 @@ static bool find_edns(struct dns_cursor *c, const struct dns_header *h, struct d
 	for (uint32_t i = 0; i < records; i++) {
 		if (!dns_read_record(c, &r))
 			return false;
-		if (r.type != DNS_OPT)
+		if (r.type != DNS_OPT) {
+			out->special = true;
 			continue;
+		}
 		if (out->edns || r.name.len != 1)
 			return false;
 		out->edns = true;
+		out->dnssec = r.ttl & OPT_DO;
+		if (r.ttl & ~(uint32_t)OPT_DO || !plain_options(c->msg + r.data, r.data_len))
+			out->special = true;
 		out->udp_size = r.class > DNS_UDP_SIZE ? r.class : DNS_UDP_SIZE;
 	}
 	return true;
@@ -311,7 +331,7 @@ void dns_answer_add(
 	struct dns_answer *a, uint16_t type, uint32_t ttl, const void *data, uint16_t data_len)
 {
 	uint8_t *p = a->buf + a->len;
-	size_t reserve = a->query->edns ? OPT_LEN : 0;
+	size_t reserve = a->query->edns ? DNS_OPT_LEN : 0;
 
 	if (a->len + 12 + data_len + reserve > a->max) {
 		a->flags |= DNS_TC;
@@ -327,17 +347,22 @@ void dns_answer_add(
 	a->answers++;
 }
 
+size_t dns_put_opt(uint8_t *msg, size_t len, const struct dns_query_info *query)
+{
+	uint8_t *p = msg + len;
+
+	memset(p, 0, DNS_OPT_LEN);
+	store_be16(p + 1, DNS_OPT);
+	store_be16(p + 3, OUR_UDP_SIZE);
+	store_be16(p + 7, query->dnssec ? OPT_DO : 0);
+	store_be16(msg + 10, (uint16_t)(load_be16(msg + 10) + 1));
+	return DNS_OPT_LEN;
+}
+
 size_t dns_answer_end(struct dns_answer *a, enum dns_rcode rcode)
 {
-	uint8_t *p = a->buf + a->len;
-
-	if (a->query->edns && a->len + OPT_LEN <= a->max) {
-		memset(p, 0, OPT_LEN);
-		store_be16(p + 1, DNS_OPT);
-		store_be16(p + 3, OUR_UDP_SIZE);
-		a->len += OPT_LEN;
-		store_be16(a->buf + 10, 1);
-	}
+	if (a->query->edns && a->len + DNS_OPT_LEN <= a->max)
+		a->len += dns_put_opt(a->buf, a->len, a->query);
 	store_be16(a->buf + 2, (uint16_t)(a->flags | rcode));
 	store_be16(a->buf + 6, a->answers);
 	return a->len;

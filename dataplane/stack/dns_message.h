@@ -19,6 +19,7 @@
 #define DNS_UDP_SIZE 512u   /* what a client takes that says nothing */
 #define DNS_QUERY_MAX 4096u /* longer questions are FORMERR */
 #define DNS_MESSAGE_MAX 65535u
+#define DNS_OPT_LEN 11u /* without options */
 #define DNS_NAME_WIRE_MAX 255u
 #define DNS_NAME_TEXT_MAX 254u /* 253 and a NUL */
 
@@ -34,9 +35,12 @@ enum dns_rcode {
 enum dns_type {
 	DNS_A = 1,
 	DNS_CNAME = 5,
+	DNS_SOA = 6,
 	DNS_PTR = 12,
 	DNS_AAAA = 28,
 	DNS_OPT = 41,
+	DNS_SVCB = 64,
+	DNS_HTTPS = 65,
 	DNS_IXFR = 251,
 	DNS_AXFR = 252,
 	DNS_ANY = 255,
@@ -50,6 +54,7 @@ enum dns_type {
 #define DNS_TC 0x0200u
 #define DNS_RD 0x0100u
 #define DNS_RA 0x0080u
+#define DNS_AD 0x0020u
 #define DNS_CD 0x0010u
 #define DNS_RCODE 0x000fu
 
@@ -108,6 +113,8 @@ struct dns_query_info {
 	struct dns_question question;
 	size_t question_end; /* offset after the question */
 	bool edns;
+	bool dnssec;       /* asks for signatures (DO, RFC 3225) */
+	bool special;      /* has options or records that the answer may depend on */
 	uint16_t udp_size; /* the largest answer by UDP: by EDNS, never below 512 */
 };
 
@@ -135,6 +142,8 @@ void dns_answer_begin(struct dns_answer *a, uint8_t *buf, size_t max, const uint
 /* A record for the question's name. */
 void dns_answer_add(
 	struct dns_answer *a, uint16_t type, uint32_t ttl, const void *data, uint16_t data_len);
+/* Writes an OPT of ours behind a message of len bytes, DNS_OPT_LEN long, which is returned. */
+size_t dns_put_opt(uint8_t *msg, size_t len, const struct dns_query_info *query);
 /* Adds OPT where the client has EDNS and finishes the header. Returns the length. */
 size_t dns_answer_end(struct dns_answer *a, enum dns_rcode rcode);
 

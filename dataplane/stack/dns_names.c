@@ -11,13 +11,14 @@
 #include "common/be.h"
 #include "common/os.h"
 #include "common/siphash.h"
+#include "dataplane/stack/dns_service.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #define CHAIN_MAX 16u    /* CNAMEs followed in one answer */
 #define RECORDS_MAX 256u /* records looked at in one answer */
-#define TTL_MAX (7u * 86400u)
+#define HINTS_MAX 16u    /* addresses of one service binding */
 #define FIRST_BUCKETS 256u
 
 struct entry {
@@ -237,8 +238,9 @@ bool dns_names_add(struct dns_names *log, const struct addr *addr, const char *n
 	}
 	if (!e)
 		return false;
-	if (until_ms > e->until_ms)
-		e->until_ms = until_ms;
+	if (until_ms <= e->until_ms)
+		return true; /* another life of a kept answer */
+	e->until_ms = until_ms;
 	if (news)
 		news_append(log, e);
 	return true;
@@ -297,11 +299,22 @@ static bool record_addr(const struct dns_cursor *c, const struct dns_record *r, 
 	return false;
 }
 
-/* The address under every name up to the one that has it. */
+/* A guest may need a while until it connects, and must ask again some day. */
+static int64_t counted_ms(uint32_t ttl)
+{
+	if (ttl > INT32_MAX) /* RFC 2181, section 8 */
+		ttl = 0;
+	if (ttl < NAMES_TTL_MIN)
+		ttl = NAMES_TTL_MIN;
+	return (int64_t)least(ttl, NAMES_TTL_MAX) * 1000;
+}
+
+/* The address under every name up to the one that has it; the question's last, so that it is the
+ * first to be told. */
 static size_t note(struct dns_names *log, const struct chain *chain, const struct dns_record *r,
 	const struct addr *addr, int64_t now_ms)
 {
-	uint32_t ttl = least(least(r->ttl, chain->ttl), TTL_MAX);
+	int64_t until_ms = now_ms + counted_ms(least(r->ttl, chain->ttl));
 	char text[DNS_NAME_TEXT_MAX];
 	unsigned owner = 0;
 	size_t n = 0;
@@ -310,9 +323,37 @@ static size_t note(struct dns_names *log, const struct chain *chain, const struc
 		owner++;
 	if (owner == chain->len)
 		return 0;
-	for (unsigned i = 0; i <= owner; i++) {
+	for (unsigned i = owner + 1; i-- > 0;) {
 		if (dns_wire_format(&chain->names[i], text))
-			n += dns_names_add(log, addr, text, now_ms + (int64_t)ttl * 1000, true);
+			n += dns_names_add(log, addr, text, until_ms, true);
+	}
+	return n;
+}
+
+/* The addresses that a service binding hints at: a client may go there without asking further. */
+static size_t note_hints(struct dns_names *log, const struct chain *chain,
+	const struct dns_cursor *c, const struct dns_record *r, int64_t now_ms)
+{
+	struct dns_service service;
+	struct dns_param param;
+	unsigned hints = 0;
+	struct addr addr;
+	size_t n = 0;
+
+	if (!dns_service_read(c, r, &service) || service.priority == 0)
+		return 0;
+	while (dns_service_next(&service, &param) > 0) {
+		size_t size = param.key == DNS_PARAM_IPV4HINT ? 4 : 16;
+
+		if (param.key != DNS_PARAM_IPV4HINT && param.key != DNS_PARAM_IPV6HINT)
+			continue;
+		for (size_t at = 0; at + size <= param.len && hints++ < HINTS_MAX; at += size) {
+			if (size == 4)
+				addr = addr_from_v4(load_be32(param.value + at));
+			else
+				memcpy(addr.b, param.value + at, size);
+			n += note(log, chain, r, &addr, now_ms);
+		}
 	}
 	return n;
 }
@@ -342,6 +383,8 @@ size_t dns_names_learn(struct dns_names *log, const uint8_t *msg, size_t len, in
 	for (unsigned i = 0; i < h.answers && dns_read_record(&c, &r); i++) {
 		if (record_addr(&c, &r, &addr))
 			n += note(log, &chain, &r, &addr, now_ms);
+		else if (dns_is_service(&r))
+			n += note_hints(log, &chain, &c, &r, now_ms);
 	}
 	return n;
 }

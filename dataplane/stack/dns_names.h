@@ -2,7 +2,7 @@
 /*
  * The name log: under which names addresses were given out, and until when.
  *
- * It grows with what is learned, to DNS_NAMES_MAX entries and 64 names an address; beyond either
+ * It grows with what is learned, to DNS_NAMES_MAX entries and DNS_NAMES_EACH an address; beyond either
  * the entry that was renewed longest ago goes. Expired entries are not shown. Times are the wall
  * clock's, since the log outlives a worker.
  */
@@ -12,7 +12,6 @@
 #include "dataplane/stack/dns.h"
 #include "dataplane/stack/dns_message.h"
 
-#define DNS_NAMES_EACH 64u
 #define DNS_NAMES_BATCH 4096u
 
 struct dns_names;
@@ -35,7 +34,8 @@ size_t dns_names_learn(struct dns_names *log, const uint8_t *msg, size_t len, in
 void dns_names_flush(struct dns_names *log, dns_names_fn fn, void *arg);
 void dns_names_each(const struct dns_names *log, int64_t now_ms, dns_names_fn fn, void *arg);
 
-/* The names of one address that have not expired, at most max; they live until the next add. */
+/* The names of one address that have not expired, at most max, the last renewed first; they live
+ * until the next add. */
 size_t dns_names_of(const struct dns_names *log, const struct addr *addr, int64_t now_ms,
 	const char **names, size_t max);
 

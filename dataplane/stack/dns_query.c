@@ -15,6 +15,7 @@
  * on whatever it says.
  */
 #include "common/be.h"
+#include "common/clock.h"
 #include "common/os.h"
 #include "dataplane/stack/dns_state.h"
 #include "dataplane/stack/frame.h"
@@ -32,8 +33,9 @@ struct dns_query {
 	struct dns_query *next_asker, **at_asker; /* in its bucket, for UDP askers */
 	struct dns_asker asker;
 	struct dns_query_info info;
-	size_t upstream; /* place in the list */
-	uint16_t id;     /* as the upstream sees it */
+	size_t upstream;   /* place in the list */
+	uint16_t id;       /* as the upstream sees it */
+	uint64_t begun_us; /* clock_us() */
 
 	int fd; /* -1: none */
 	struct event *readable;
@@ -179,6 +181,7 @@ int dns_query_start(struct dns *dns, const struct dns_asker *asker,
 	q->info = *info;
 	q->fd = -1;
 	q->deadline.fire = on_deadline;
+	q->begun_us = clock_us();
 	q->len = len;
 	store_be16(q->msg, (uint16_t)len);
 	memcpy(q->msg + 2, msg, len);
@@ -198,6 +201,7 @@ static void fail(struct dns_query *q, enum dns_rcode rcode)
 	struct dns_query_info info = q->info;
 	uint8_t question[DNS_UDP_SIZE];
 
+	counter_time(dns->counters, HISTOGRAM_DNS, clock_us() - q->begun_us);
 	memcpy(question, q->msg + 2, q->info.question_end);
 	query_free(q);
 	dns_deliver_error(dns, &asker, &info, question, rcode);
@@ -211,10 +215,11 @@ static void deliver(struct dns_query *q, uint8_t *msg, size_t len)
 	struct dns_query_info info = q->info;
 	uint8_t *in = q->in;
 
+	counter_time(dns->counters, HISTOGRAM_DNS, clock_us() - q->begun_us);
 	q->in = NULL;
 	query_free(q);
-	dns_learn(dns, msg, len);
-	dns_deliver(dns, &asker, &info, msg, len);
+	dns_cache_put(dns->cache, &info, msg, len, loop_now(dns->loop));
+	dns_pass_on(dns, &asker, &info, msg, len);
 	free(in);
 }
 

@@ -11,9 +11,11 @@
 
 #include "common/siphash.h"
 #include "dataplane/stack/dns.h"
+#include "dataplane/stack/dns_cache.h"
 #include "dataplane/stack/dns_hosts.h"
 #include "dataplane/stack/dns_message.h"
 #include "dataplane/stack/dns_names.h"
+#include "dataplane/stack/dns_service.h"
 #include "dataplane/stack/timer_wheel.h"
 
 #define DNS_BUCKETS 256u /* a power of two */
@@ -37,7 +39,9 @@ struct dns {
 	struct endpoint upstreams[DNS_UPSTREAMS_MAX];
 	size_t upstream_count;
 	struct dns_hosts *hosts;
+	bool answer_unlisted;
 	struct dns_names *names;
+	struct dns_cache *cache;
 	struct timer tell_names;
 
 	struct dns_query *queries; /* all */
@@ -50,18 +54,18 @@ struct dns {
 
 	uint16_t ids[64]; /* random, used from the end */
 	unsigned ids_left;
-	uint8_t buf[DNS_MESSAGE_MAX]; /* for one datagram while it is handled */
+	uint8_t buf[DNS_MESSAGE_MAX];  /* for one datagram while it is handled */
+	uint8_t anew[DNS_MESSAGE_MAX]; /* for one that is written anew */
 };
 
 /* dns.c: a question from anyone; its answer to anyone. msg is ours to change. */
 void dns_handle(struct dns *dns, const struct dns_asker *asker, const uint8_t *msg, size_t len);
-void dns_deliver(struct dns *dns, const struct dns_asker *asker, const struct dns_query_info *info,
+/* Whatever is told to the guest by others goes this way: into the name log, and to the asker. */
+void dns_pass_on(struct dns *dns, const struct dns_asker *asker, const struct dns_query_info *info,
 	uint8_t *msg, size_t len);
 /* An answer without records. */
 void dns_deliver_error(struct dns *dns, const struct dns_asker *asker,
 	const struct dns_query_info *info, const uint8_t *query_msg, enum dns_rcode rcode);
-/* Feeds the name log. */
-void dns_learn(struct dns *dns, const uint8_t *msg, size_t len);
 
 /* dns_query.c. start: 0, or -EALREADY for a repetition, -ENOBUFS at the bound, -ENOMEM. The
  * answer may come before it returns. */

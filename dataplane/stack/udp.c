@@ -22,7 +22,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define PORT_DNS 53
 #define MTU_MIN 68 /* RFC 791 */
 #define MANY_FLOWS 2048
 #define PEERS_FEW 32
@@ -166,6 +165,7 @@ static void out_free(struct udp_out *out)
 	struct udp *udp = out->flow.udp;
 
 	udp_sock_close(&out->sock);
+	udp_by_relay_clear(out);
 	timer_disarm(loop_wheel(udp->loop), &out->flow.idle);
 	flow_table_remove(udp->flows, &out->flow.entry);
 	udp_peers_clear(&out->peers);
@@ -246,6 +246,7 @@ static struct udp_out *out_new(struct udp *udp, const struct flow_key *key, int 
 	out->flow.idle.fire = out_idle;
 	out->flow.created = loop_now(udp->loop);
 	out->dns_only = true;
+	udp_by_relay_init(out);
 	if (udp_sock_open(&out->sock, &udp->io, fd, family, UDP_BATCH_ERRORS | UDP_BATCH_GRO,
 		    &out_ops) < 0) {
 		close(fd);
@@ -309,7 +310,7 @@ static struct udp_out *out_admit(struct udp *udp, struct udp_out *out, const str
 		egress_leave(&pass);
 		return NULL;
 	}
-	if (key->remote.port != PORT_DNS)
+	if (key->remote.port != DNS_PORT)
 		out->dns_only = false;
 	return udp_peers_add(&out->peers, host, &pass, peers_max(udp)) < 0 ? NULL : out;
 }
@@ -319,7 +320,8 @@ static void out_send(struct udp *udp, const struct packet *p, const struct flow_
 {
 	struct udp_out *out = udp_out_find(udp, &key->guest, addr_family(&key->remote.addr));
 	struct endpoint host = egress_to_host(udp->egress, EGRESS_GUEST, &key->remote);
-	const struct udp_peer *peer = out ? udp_peers_find(&out->peers, &host) : NULL;
+	struct udp_peer *peer = out ? udp_peers_find(&out->peers, &host) : NULL;
+	int way;
 
 	if (!peer) {
 		out = out_admit(udp, out, p, key, &host);
@@ -327,9 +329,18 @@ static void out_send(struct udp *udp, const struct packet *p, const struct flow_
 	}
 	if (!peer)
 		return;
+	way = udp_relay_way(&out->relay, peer);
+	if (way < 0) { /* "host unreachable" is nothing that UDP's users are told */
+		refuse(udp, p, EACCES);
+		return;
+	}
 	out->flow.used = loop_now(udp->loop);
 	out->flow.tx_bytes += len;
 	egress_account(udp->egress, &peer->pass, len, 0);
+	if (way) {
+		udp_by_relay_send(out, &host, data, len);
+		return;
+	}
 	udp_sock_ttl(&out->sock, p->ttl ? p->ttl : 1);
 	udp_sock_send(&out->sock, &host, NULL, data, len);
 }
@@ -361,7 +372,7 @@ void udp_input(struct udp *udp, const struct packet *p)
 		client = flow_table_find(udp->flows, &key);
 	if (client)
 		udp_client_send((struct udp_client *)client, c.p, len);
-	else if (key.remote.port == PORT_DNS && addr_eq(&p->dst, &udp->net->gateway))
+	else if (dns_answers_for(udp->dns, &key.remote))
 		dns_udp_query(udp->dns, &(struct dns_from){key.guest, key.remote, 0}, c.p, len);
 	else
 		out_send(udp, p, &key, c.p, len);
@@ -395,12 +406,24 @@ void udp_reset(struct udp *udp)
 		flow_free(e);
 }
 
+void udp_reroute(struct udp *udp)
+{
+	uint32_t slot = 0;
+	struct flow_entry *e;
+
+	while ((e = flow_table_next(udp->flows, &slot))) {
+		if (!((struct udp_flow *)e)->forward)
+			out_free((struct udp_out *)e);
+	}
+}
+
 static bool still_allowed(void *arg, struct udp_peer *peer)
 {
 	const struct udp *udp = arg;
 	struct endpoint dst = egress_from_host(udp->egress, &peer->host);
 
-	return egress_stands(udp->egress, EGRESS_GUEST, IP_PROTO_UDP, &dst, &peer->pass);
+	return !dns_answers_for(udp->dns, &dst) &&
+		egress_stands(udp->egress, EGRESS_GUEST, IP_PROTO_UDP, &dst, &peer->pass);
 }
 
 void udp_recheck(struct udp *udp)

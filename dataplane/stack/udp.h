@@ -44,6 +44,7 @@ void udp_deliver(struct udp *udp, const struct endpoint *src, const struct endpo
 void udp_room(struct udp *udp);
 
 void udp_reset(struct udp *udp);   /* ends all flows, keeps forwards: another guest, or none */
+void udp_reroute(struct udp *udp); /* ends outbound flows: their next datagram begins anew */
 void udp_recheck(struct udp *udp); /* ends what a new policy forbids */
 
 /* Owns fd, a bound UDP socket, also on failure. 0, -EEXIST for an id in use, -EINVAL, -ENOMEM. */

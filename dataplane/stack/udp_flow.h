@@ -8,6 +8,7 @@
 #ifndef DATAPLANE_STACK_UDP_FLOW_H
 #define DATAPLANE_STACK_UDP_FLOW_H
 
+#include "dataplane/egress/udp_relay.h"
 #include "dataplane/limits.h"
 #include "dataplane/stack/timer_wheel.h"
 #include "dataplane/stack/udp.h"
@@ -53,6 +54,8 @@ struct udp_out {
 	struct udp_sock sock;
 	struct udp_peers peers; /* as the host names them */
 	bool dns_only;          /* has sent to port 53 and nowhere else */
+	struct udp_relay relay;
+	struct udp_sock by_relay; /* fd -1: none */
 };
 
 /* A client of a forward. */
@@ -74,6 +77,13 @@ struct udp_out *udp_out_find(const struct udp *udp, const struct endpoint *guest
 void udp_deliver_batch(struct udp_flow *flow, const struct endpoint *src,
 	const struct endpoint *guest, const struct udp_batch_rx *rx);
 void udp_relay_error(struct udp *udp, const struct flow_key *key, const struct udp_batch_error *e);
+
+/* udp_by_relay.c */
+void udp_by_relay_init(struct udp_out *out);
+void udp_by_relay_clear(struct udp_out *out);
+/* Sends by the relay, now or once it stands. */
+void udp_by_relay_send(
+	struct udp_out *out, const struct endpoint *host, const void *data, size_t len);
 
 /* udp_forward.c */
 void udp_client_send(struct udp_client *client, const void *data, size_t len);

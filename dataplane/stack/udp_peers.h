@@ -14,10 +14,13 @@
 #include <stdint.h>
 
 #define UDP_PEERS_MAX 256
+#define UDP_PEER_STRAIGHT 0u       /* its datagrams go to host */
+#define UDP_PEER_UNMET UINT32_MAX  /* whether they do is to be asked: udp_relay_way() */
 
 struct udp_peer {
 	struct endpoint host;
 	struct egress_pass pass; /* what admitted it; left by udp_peers */
+	uint32_t relay;          /* UDP_PEER_*, or the association that it goes by */
 	uint32_t used;           /* the flow's count of uses when this one was used last */
 };
 

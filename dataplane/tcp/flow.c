@@ -153,6 +153,7 @@ void flow_forget(struct tcp_flow *f)
 	window_ack_done(f);
 	splice_free_spill(f);
 	reorder_free(f);
+	checked_end(f);
 	flow_memory_clear(tcp->memory, f->entry.slot);
 	flow_table_remove(tcp->flows, &f->entry);
 	tell_opener(f, -ECONNREFUSED);

@@ -121,7 +121,7 @@ static void dialled(void *arg, int fd)
 void handshake_syn(struct tcp *tcp, const struct segment *s)
 {
 	const struct endpoint *dst = &s->key.remote;
-	bool dns = dst->port == DNS_PORT && addr_eq(&dst->addr, &tcp->net->gateway);
+	bool dns = dns_answers_for(tcp->dns, dst);
 	struct tcp_flow *f;
 	int fd = limits_flow(tcp->limits);
 
@@ -214,6 +214,10 @@ static void syn_rcvd_input(struct tcp_flow *f, const struct segment *s)
 	}
 	f->snd_una = s->ack;
 	f->snd_wnd = (uint32_t)s->window << f->snd_wscale;
+	if (!checked_begin(f)) {
+		flow_reset(f);
+		return;
+	}
 	flow_established(f);
 	splice_input(f, s);
 }

@@ -95,17 +95,15 @@ static ssize_t write_host(struct tcp_flow *f, const uint8_t *data, uint32_t len)
 	return host_side_write(&f->host, data, len);
 }
 
-/* Writes in-order payload; rcv_nxt moves by what was written or spilled. False: the flow is gone. */
-static bool accept_data(struct tcp_flow *f, const uint8_t *data, uint32_t len)
+ssize_t splice_write(struct tcp_flow *f, const uint8_t *data, uint32_t len)
 {
-	struct tcp *tcp = f->tcp;
 	ssize_t n = 0;
 
 	if (!f->spill_len) {
 		n = write_host(f, data, len);
 		if (n < 0 && n != -EAGAIN && n != -EINTR) {
 			flow_reset(f);
-			return false;
+			return -1;
 		}
 		if (n < 0)
 			n = 0;
@@ -113,17 +111,37 @@ static bool accept_data(struct tcp_flow *f, const uint8_t *data, uint32_t len)
 	}
 	if ((uint32_t)n < len)
 		n += spill(f, data + n, len - (uint32_t)n);
-	f->rcv_nxt += (uint32_t)n;
-	f->tx_bytes += (uint64_t)n;
-	egress_account(tcp->egress, &f->pass, (uint64_t)n, 0);
-	f->unacked += (uint32_t)n;
+	return n;
+}
+
+void splice_taken(struct tcp_flow *f, uint32_t n)
+{
+	struct tcp *tcp = f->tcp;
+
+	f->rcv_nxt += n;
+	f->tx_bytes += n;
+	egress_account(tcp->egress, &f->pass, n, 0);
+	f->unacked += n;
 	f->data_at = loop_now(tcp->loop);
-	counter_add(tcp->counters, COUNTER_TCP_TX_BYTES, (uint64_t)n);
+	counter_add(tcp->counters, COUNTER_TCP_TX_BYTES, n);
 	if (f->unacked >= TCP_ACK_EVERY)
 		segment_send(f, TCP_ACK, f->snd_nxt);
 	else
 		window_ack_owed(
 			f, f->interactive && f->unacked < f->mss ? TCP_ACK_LATER : TCP_ACK_SOON);
+}
+
+/* In-order payload; rcv_nxt moves by what was written or kept. False: the flow is gone. */
+static bool accept_data(struct tcp_flow *f, const uint8_t *data, uint32_t len)
+{
+	ssize_t n;
+
+	if (f->verify)
+		return checked_input(f, data, len);
+	n = splice_write(f, data, len);
+	if (n < 0)
+		return false;
+	splice_taken(f, (uint32_t)n);
 	return true;
 }
 
@@ -395,6 +413,8 @@ static bool trim(struct tcp_flow *f, struct segment *s)
 
 static bool input_fin(struct tcp_flow *f)
 {
+	if (!checked_fin(f))
+		return false;
 	f->guest_fin = true;
 	f->rcv_nxt++;
 	reorder_free(f);

@@ -153,6 +153,17 @@ void tcp_reset(struct tcp *tcp)
 		flow_forget((struct tcp_flow *)e);
 }
 
+/* One without a pass is inbound, or with our own DNS; and a resolver may be left to its own no more
+ * once the policy has names. */
+static bool still_allowed(struct tcp *tcp, struct tcp_flow *f)
+{
+	const struct endpoint *dst = &f->entry.key.remote;
+
+	return !f->pass.verdict.allow ||
+		(!dns_answers_for(tcp->dns, dst) &&
+			egress_stands(tcp->egress, EGRESS_GUEST, IP_PROTO_TCP, dst, &f->pass));
+}
+
 void tcp_recheck(struct tcp *tcp)
 {
 	struct flow_entry *e;
@@ -160,11 +171,8 @@ void tcp_recheck(struct tcp *tcp)
 
 	while ((e = flow_table_next(tcp->flows, &slot))) {
 		struct tcp_flow *f = (struct tcp_flow *)e;
-		const struct endpoint *dst = &e->key.remote;
-		bool dns = dst->port == DNS_PORT && addr_eq(&dst->addr, &tcp->net->gateway);
 
-		if (!f->inbound && !dns &&
-			!egress_stands(tcp->egress, EGRESS_GUEST, IP_PROTO_TCP, dst, &f->pass))
+		if (!still_allowed(tcp, f) || !checked_stands(f))
 			flow_reset(f);
 	}
 }
@@ -199,7 +207,7 @@ void tcp_busy(const struct tcp *tcp, struct busy *busy)
 			busy->live++;
 		else
 			busy->pending++;
-		busy->queued += f->spill_len || f->reorder;
+		busy->queued += f->spill_len || f->reorder || (f->verify && verify_held(f->verify));
 	}
 }
 

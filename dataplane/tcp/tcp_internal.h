@@ -57,6 +57,7 @@
 #include "common/siphash.h"
 #include "dataplane/acceptor.h"
 #include "dataplane/egress/dial.h"
+#include "dataplane/egress/verify.h"
 #include "dataplane/limits.h"
 #include "dataplane/stack/dns.h"
 #include "dataplane/stack/flow_memory.h"
@@ -93,14 +94,15 @@ enum tcp_ack { TCP_ACK_NONE, TCP_ACK_LATER, TCP_ACK_SOON };
 struct tcp_flow {
 	struct flow_entry entry; /* first: flow_table gives it back */
 	struct tcp *tcp;
-	struct host_side host;                 /* fd -1 while dialling */
-	struct egress_request *request;        /* the dial, while dialling */
-	struct egress_pass pass;               /* zeros for inbound flows and our own DNS */
-	struct tcp_open *open;                 /* who waits for the guest's answer, or NULL */
-	struct event ready;                    /* edge-triggered, both ways */
-	struct task task;                      /* sends what the host has */
-	struct timer timer;                    /* handshake, retransmission, window probes */
-	struct timer idle_timer;               /* idle, half-closed, keepalive */
+	struct host_side host;          /* fd -1 while dialling */
+	struct egress_request *request; /* the dial, while dialling */
+	struct egress_pass pass;        /* zeros for inbound flows and our own DNS */
+	struct verify *verify;          /* while the guest's names are looked at, else NULL */
+	struct tcp_open *open;          /* who waits for the guest's answer, or NULL */
+	struct event ready;             /* edge-triggered, both ways */
+	struct task task;               /* sends what the host has */
+	struct timer timer;             /* handshake, retransmission, window probes */
+	struct timer idle_timer;        /* idle, half-closed, keepalive */
 	struct tcp_flow *ack_next, **ack_prev; /* in one of tcp's two lists of ACKs owed */
 	uint8_t *spill; /* spill_len bytes acknowledged, not yet written, from spill_at on */
 	uint32_t spill_len, spill_at, spill_size;
@@ -157,6 +159,7 @@ struct tcp {
 	struct timer ack_timer;
 	struct loop_hook hook;
 	size_t spilled;     /* bytes of memory in all spill and reorder buffers */
+	size_t unverified;  /* and held by verifiers */
 	short ready_events; /* what is asked of libevent for a host socket */
 	struct task
 		room; /* head of a list: tasks of flows that wait for the link's room, in turn */
@@ -257,6 +260,18 @@ void splice_go_out(struct limits_waiter *waiter);
 void splice_free_spill(struct tcp_flow *f);
 bool splice_host_failed(struct tcp_flow *f); /* takes the error that the socket holds */
 void splice_finish(struct tcp_flow *f);      /* closes in order once both directions have ended */
+
+/* Writes the guest's bytes, or spills them. How many, or -1: the flow is gone. */
+ssize_t splice_write(struct tcp_flow *f, const uint8_t *data, uint32_t len);
+void splice_taken(struct tcp_flow *f, uint32_t n); /* so many are ours now, and acknowledged */
+
+/* checked.c: flows whose guest must name the server */
+bool checked_begin(struct tcp_flow *f); /* as its pass wants it; false without memory */
+/* In-order payload. False: the flow is gone. */
+bool checked_input(struct tcp_flow *f, const uint8_t *data, uint32_t len);
+bool checked_fin(struct tcp_flow *f);    /* likewise */
+bool checked_stands(struct tcp_flow *f); /* whether it can go by what its pass wants now */
+void checked_end(struct tcp_flow *f);
 
 /* window.c: windows, ACKs, retransmission */
 uint16_t window_field(struct tcp_flow *f); /* moves rcv_adv */

@@ -73,6 +73,12 @@ static void drop_spill(struct vsock_conn *conn)
 	conn->spill_len = conn->spill_at = conn->spill_size = 0;
 }
 
+static void drop_verify(struct vsock_conn *conn)
+{
+	verify_free(conn->verify);
+	conn->verify = NULL;
+}
+
 static void leave_line(struct vsock_conn *conn)
 {
 	struct limits *limits = vsock_mux_limits(conn->mux);
@@ -85,6 +91,7 @@ static void leave_host(struct vsock_conn *conn, bool orderly)
 {
 	leave_line(conn);
 	watch(conn, 0);
+	drop_verify(conn);
 	conn->readable = false;
 	if (orderly)
 		host_side_close(&conn->host);
@@ -365,11 +372,66 @@ static void on_pace_out(struct limits_waiter *pace)
 		limits_leave(vsock_mux_limits(conn->mux), LIMITS_OUT, pace);
 }
 
-static void on_payload(
+/* Writes the payload or spills it. False: the connection is dead or freed. */
+static bool give_host(
 	struct vsock_conn *conn, const struct iovec *payload, unsigned pieces, uint32_t len)
 {
 	ssize_t n = 0;
 
+	if (!conn->host_deaf && !conn->spill_len) {
+		n = write_host(conn, payload, pieces);
+		if (n < 0)
+			return false;
+	}
+	if (conn->host_deaf) {
+		taken(conn, len);
+		return true;
+	}
+	if ((uint32_t)n < len &&
+		(!spill(conn, payload, pieces, (size_t)n, len - (uint32_t)n) ||
+			!watch(conn, conn->watched | EV_WRITE))) {
+		vsock_conn_kill(conn);
+		return false;
+	}
+	if (n)
+		taken(conn, (uint32_t)n);
+	return true;
+}
+
+/* One piece through the verifier. False: the connection is dead or freed. */
+static bool give_verified(struct vsock_conn *conn, const uint8_t *bytes, size_t len)
+{
+	struct verify_span span;
+
+	for (; len; bytes += span.taken, len -= span.taken) {
+		struct iovec part;
+
+		if (!verify_feed(conn->verify, bytes, len, &span)) {
+			vsock_conn_kill(conn);
+			return false;
+		}
+		/* sendmsg(2) only reads it. */
+		part = (struct iovec){(void *)(uintptr_t)span.bytes, span.len};
+		if (span.len && !give_host(conn, &part, 1, (uint32_t)span.len))
+			return false;
+	}
+	return true;
+}
+
+static void on_verified_payload(
+	struct vsock_conn *conn, const struct iovec *payload, unsigned pieces)
+{
+	for (unsigned i = 0; i < pieces; i++) {
+		if (!give_verified(conn, payload[i].iov_base, payload[i].iov_len))
+			return;
+	}
+	if (verify_settled(conn->verify))
+		drop_verify(conn);
+}
+
+static void on_payload(
+	struct vsock_conn *conn, const struct iovec *payload, unsigned pieces, uint32_t len)
+{
 	if (conn->guest_shut & VSOCK_SHUT_SEND) {
 		count(conn, COUNTER_VSOCK_BAD_PACKETS);
 		vsock_conn_kill(conn);
@@ -382,23 +444,10 @@ static void on_payload(
 	}
 	conn->rx_cnt += len;
 	moved(conn, len, 0);
-	if (!conn->host_deaf && !conn->spill_len) {
-		n = write_host(conn, payload, pieces);
-		if (n < 0)
-			return;
-	}
-	if (conn->host_deaf) {
-		taken(conn, len);
-		return;
-	}
-	if ((uint32_t)n < len &&
-		(!spill(conn, payload, pieces, (size_t)n, len - (uint32_t)n) ||
-			!watch(conn, conn->watched | EV_WRITE))) {
-		vsock_conn_kill(conn);
-		return;
-	}
-	if (n)
-		taken(conn, (uint32_t)n);
+	if (conn->verify)
+		on_verified_payload(conn, payload, pieces);
+	else
+		give_host(conn, payload, pieces, len);
 }
 
 /* ---- host to guest ---- */
@@ -659,6 +708,10 @@ static void on_guest_shutdown(struct vsock_conn *conn, uint32_t flags)
 	conn->guest_shut |= flags & VSOCK_SHUT_BOTH;
 	if (conn->guest_shut == before)
 		return;
+	if (flags & VSOCK_SHUT_SEND && conn->verify && !verify_end(conn->verify)) {
+		vsock_conn_kill(conn);
+		return;
+	}
 	if (conn->guest_shut & VSOCK_SHUT_RECEIVE) {
 		drop_prefix(conn);
 		conn->readable = false;
@@ -821,6 +874,11 @@ int vsock_conn_accept(struct vsock_conn *conn, const struct vsock_host *host)
 		want_shut(conn, VSOCK_SHUT_BOTH);
 	vsock_mux_want_turn(conn->mux, conn, true);
 	return 0;
+}
+
+void vsock_conn_verify(struct vsock_conn *conn, struct verify *verify)
+{
+	conn->verify = verify;
 }
 
 /* ---- for show ---- */

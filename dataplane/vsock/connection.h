@@ -19,6 +19,9 @@
  * counts is also half of the guest's own buffer: Linux has no more than that on the way, whatever
  * we allow, and would wait for a word that never came.
  *
+ * A connection whose guest must name the server has a verifier (egress/verify.h) between payload and
+ * host. What that holds back counts as waiting, as spilled bytes do.
+ *
  * A rate of the VM's (limits.h) works by the same: what may not go out yet is spilled, what may not
  * come in yet stays in the socket.
  *
@@ -40,6 +43,7 @@
 #define DATAPLANE_VSOCK_CONNECTION_H
 
 #include "common/addr.h"
+#include "dataplane/egress/verify.h"
 #include "dataplane/limits.h"
 #include "dataplane/stack/timer_wheel.h"
 #include "dataplane/tcp/host_side.h"
@@ -98,9 +102,10 @@ struct vsock_conn {
 	struct vsock_conn *hash_next;
 	struct vsock_mux *mux;
 	struct vsock_conn_events events;
-	struct host_side host;                  /* fd -1: none, or none any more */
-	struct event ready;                     /* of the host's socket, edge-triggered */
-	struct timer timer;                     /* the state's deadline */
+	struct host_side host; /* fd -1: none, or none any more */
+	struct verify *verify; /* while the guest's names are looked at, else NULL */
+	struct event ready;    /* of the host's socket, edge-triggered */
+	struct timer timer;    /* the state's deadline */
 	struct limits_waiter pace[LIMITS_WAYS]; /* for the VM's rates */
 	struct endpoint peer;        /* whom it leads to, for show; port 0: nobody with a name */
 	uint64_t born, active;       /* ms */
@@ -168,5 +173,7 @@ void vsock_conn_watch(struct vsock_conn *conn, const struct vsock_conn_events *e
 /* RESPONSE. Owns host->fd, also on failure: then the guest is refused. 0 or -errno. */
 int vsock_conn_accept(struct vsock_conn *conn, const struct vsock_host *host);
 void vsock_conn_refuse(struct vsock_conn *conn); /* RST */
+/* Payload goes through the verifier from now on, which is the connection's to free. */
+void vsock_conn_verify(struct vsock_conn *conn, struct verify *verify);
 
 #endif

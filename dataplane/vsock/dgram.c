@@ -21,12 +21,15 @@
  * does not fit the guest's receive buffer is dropped whole. Answers of our own DNS wait within
  * bounds, since there is no socket for them to wait in.
  *
+ * What goes by a SOCKS5 proxy (egress/udp_relay.h) has a host socket of its own, towards the relay.
+ *
  * After 60 s of silence (10 s where it was used for DNS alone) the host socket goes, with whom may
  * answer; the guest's socket stays, with its peer.
  */
 #include "dataplane/vsock/tsi_internal.h"
 
 #include "common/os.h"
+#include "dataplane/egress/udp_relay.h"
 #include "dataplane/stack/dns_message.h"
 
 #include <errno.h>
@@ -57,6 +60,8 @@ struct tsi_dgram {
 	struct endpoint to; /* of SENDTO_ADDR, as the guest said */
 	struct tsi_sock *sock;
 	struct end ends[2];     /* IPv4, IPv6 */
+	struct end by_relay;
+	struct udp_relay relay;
 	struct udp_peers peers; /* as the host names them */
 	struct timer idle;
 };
@@ -100,6 +105,8 @@ static void go_quiet(struct tsi_dgram *dgram)
 	timer_disarm(wheel(tsi), &dgram->idle);
 	end_close(&dgram->ends[0]);
 	end_close(&dgram->ends[1]);
+	end_close(&dgram->by_relay);
+	udp_relay_clear(&dgram->relay);
 	udp_peers_clear(&dgram->peers);
 	dgram->sock->dgram = NULL;
 	free(dgram);
@@ -121,6 +128,8 @@ static void touch(struct tsi_dgram *dgram)
 	timer_arm(wheel(dgram->sock->tsi), &dgram->idle, dgram->dns_only ? IDLE_DNS_MS : IDLE_MS);
 }
 
+static const struct udp_relay_events relay_events;
+
 /* What the socket uses while it is used; NULL without memory. */
 static struct tsi_dgram *in_use(struct tsi_sock *sock)
 {
@@ -132,6 +141,9 @@ static struct tsi_dgram *in_use(struct tsi_sock *sock)
 			return NULL;
 		dgram->sock = sock;
 		dgram->ends[0] = dgram->ends[1] = (struct end){.dgram = dgram, .fd = -1};
+		dgram->by_relay = dgram->ends[0];
+		udp_relay_init(&dgram->relay, sock->tsi->parts.egress, sock->tsi->parts.loop,
+			sock->tsi->parts.counters, &relay_events);
 		dgram->dns_only = true;
 		dgram->idle.fire = on_idle;
 		sock->dgram = dgram;
@@ -220,25 +232,19 @@ static int admit(struct tsi_dgram *dgram, const struct endpoint *dst, struct end
 	return err;
 }
 
-static void send_out(struct tsi_dgram *dgram, const struct endpoint *dst,
-	const struct iovec *payload, unsigned pieces, uint32_t len)
+static void send_by(struct end *end, const struct endpoint *to, const struct iovec *payload,
+	unsigned pieces, uint32_t len)
 {
-	struct tsi *tsi = dgram->sock->tsi;
+	struct tsi *tsi = end->dgram->sock->tsi;
 	struct sockaddr_storage ss;
-	const struct udp_peer *peer;
-	struct endpoint host;
 	ssize_t n;
 	/* sendmsg(2) only reads the list. */
 	struct msghdr msg = {.msg_name = &ss,
+		.msg_namelen = endpoint_to_sockaddr(to, &ss),
 		.msg_iov = (struct iovec *)(uintptr_t)payload,
 		.msg_iovlen = pieces};
 
-	if (admit(dgram, dst, &host) < 0) {
-		count(tsi, COUNTER_TSI_DROPPED);
-		return;
-	}
-	msg.msg_namelen = endpoint_to_sockaddr(&host, &ss);
-	n = os_sendmsg(end_for(dgram, &host)->fd, &msg, 0);
+	n = os_sendmsg(end->fd, &msg, 0);
 	if (n == -EFAULT)
 		vsock_mux_fault(tsi->parts.mux);
 	if (n < 0) {
@@ -247,10 +253,92 @@ static void send_out(struct tsi_dgram *dgram, const struct endpoint *dst,
 	}
 	count(tsi, COUNTER_TSI_TX_DATAGRAMS);
 	counter_add(tsi->parts.counters, COUNTER_TSI_TX_BYTES, len);
-	peer = udp_peers_find(&dgram->peers, &host);
-	if (peer)
-		egress_account(tsi->parts.egress, &peer->pass, len, 0);
 }
+
+/* Behind the relay's header; len is the payload's. */
+static void send_by_relay(struct tsi_dgram *dgram, const struct endpoint *host,
+	const struct iovec *payload, unsigned pieces, uint32_t len)
+{
+	uint8_t head[SOCKS5_UDP_HEAD_MAX];
+	struct iovec all[VSOCK_IOV_MAX + 1];
+
+	if (!udp_relay_stands(&dgram->relay)) {
+		udp_relay_hold(&dgram->relay, host, payload, pieces, len);
+		return;
+	}
+	if (pieces > VSOCK_IOV_MAX) {
+		count(dgram->sock->tsi, COUNTER_PROXY_UDP_DROPPED);
+		return;
+	}
+	all[0] = (struct iovec){head, udp_relay_head(&dgram->relay, host, head)};
+	memcpy(all + 1, payload, pieces * sizeof(*payload));
+	send_by(&dgram->by_relay, udp_relay_at(&dgram->relay), all, pieces + 1, len);
+	count(dgram->sock->tsi, COUNTER_PROXY_UDP_TX);
+}
+
+static void send_out(struct tsi_dgram *dgram, const struct endpoint *dst,
+	const struct iovec *payload, unsigned pieces, uint32_t len)
+{
+	struct tsi *tsi = dgram->sock->tsi;
+	struct udp_peer *peer = NULL;
+	struct endpoint host;
+	int way = admit(dgram, dst, &host);
+
+	if (way == 0) {
+		peer = udp_peers_find(&dgram->peers, &host);
+		way = peer ? udp_relay_way(&dgram->relay, peer) : -ENOENT;
+	}
+	if (way < 0) {
+		count(tsi, COUNTER_TSI_DROPPED);
+		return;
+	}
+	egress_account(tsi->parts.egress, &peer->pass, len, 0);
+	if (way)
+		send_by_relay(dgram, &host, payload, pieces, len);
+	else
+		send_by(end_for(dgram, &host), &host, payload, pieces, len);
+}
+
+/* ---- the relay's life ---- */
+
+static struct tsi_dgram *of_relay(struct udp_relay *relay)
+{
+	return (struct tsi_dgram *)((char *)relay - offsetof(struct tsi_dgram, relay));
+}
+
+static bool on_relay_stands(struct udp_relay *relay)
+{
+	struct tsi_dgram *dgram = of_relay(relay);
+	struct udp_relay_held *held;
+
+	if (end_open(dgram, &dgram->by_relay, addr_family(&relay->at.addr)) < 0)
+		return false;
+	while ((held = udp_relay_next(relay))) {
+		const struct iovec piece = {held->data, held->len};
+
+		send_by_relay(dgram, &held->host, &piece, 1, (uint32_t)held->len);
+		free(held);
+	}
+	return true;
+}
+
+static void on_relay_ended(struct udp_relay *relay)
+{
+	struct tsi_dgram *dgram = of_relay(relay);
+	struct udp_relay_held *held;
+
+	end_close(&dgram->by_relay);
+	while (relay->straight && (held = udp_relay_next(relay))) {
+		const struct iovec piece = {held->data, held->len};
+
+		send_by(end_for(dgram, &held->host), &held->host, &piece, 1,
+			(uint32_t)held->len);
+		free(held);
+	}
+}
+
+static const struct udp_relay_events relay_events = {
+	.stands = on_relay_stands, .ended = on_relay_ended};
 
 /* The asker's address is the socket's number: no other asks from there. */
 static void ask_dns(struct tsi_sock *sock, const struct endpoint *dst, const struct iovec *payload,
@@ -375,6 +463,24 @@ static void fill(struct tsi *tsi, uint32_t svm_port, const struct iovec *iov, in
 	counter_add(tsi->parts.counters, COUNTER_TSI_RX_BYTES, packet.len);
 }
 
+/* What a datagram of a host socket's is: its payload begins at *head. NULL: a stranger's. */
+static const struct udp_peer *sender_of(
+	struct end *end, const struct endpoint *src, size_t len, size_t *head)
+{
+	struct tsi_dgram *dgram = end->dgram;
+	const struct udp_peer *peer = NULL;
+
+	*head = 0;
+	if (end != &dgram->by_relay)
+		peer = udp_peers_find(&dgram->peers, src);
+	else if (endpoint_eq(src, udp_relay_at(&dgram->relay)))
+		return udp_relay_from(
+			&dgram->relay, &dgram->peers, dgram->sock->tsi->buf, len, head);
+	if (!peer)
+		count(dgram->sock->tsi, COUNTER_TSI_STRANGERS);
+	return peer;
+}
+
 /* One datagram of a host socket's: its bytes, 0 also for none to be delivered; or -errno. */
 static ssize_t receive(struct end *end, const struct iovec *iov, int pieces)
 {
@@ -384,6 +490,7 @@ static ssize_t receive(struct end *end, const struct iovec *iov, int pieces)
 	struct sockaddr_storage ss;
 	socklen_t ss_len = sizeof(ss);
 	struct endpoint src;
+	size_t head;
 	ssize_t n = recvfrom(
 		end->fd, tsi->buf, VSOCK_PAYLOAD_MAX, 0, (struct sockaddr *)&ss, &ss_len);
 
@@ -391,16 +498,14 @@ static ssize_t receive(struct end *end, const struct iovec *iov, int pieces)
 		return errno == EAGAIN || errno == EWOULDBLOCK ? -EAGAIN : 0;
 	if (endpoint_from_sockaddr((struct sockaddr *)&ss, ss_len, &src) < 0)
 		return 0;
-	peer = udp_peers_find(&dgram->peers, &src);
-	if (!peer) {
-		count(tsi, COUNTER_TSI_STRANGERS);
+	peer = sender_of(end, &src, (size_t)n, &head);
+	if (!peer)
 		return 0;
-	}
 	if (!limits_datagram(tsi->parts.limits, LIMITS_IN, (size_t)n))
 		return n;
-	egress_account(tsi->parts.egress, &peer->pass, 0, (uint64_t)n);
+	egress_account(tsi->parts.egress, &peer->pass, 0, (uint64_t)n - head);
 	touch(dgram);
-	fill(tsi, dgram->sock->svm_port, iov, pieces, tsi->buf, (uint32_t)n);
+	fill(tsi, dgram->sock->svm_port, iov, pieces, tsi->buf + head, (uint32_t)(n - (ssize_t)head));
 	return n;
 }
 
@@ -455,10 +560,12 @@ enum vsock_turn tsi_send(struct tsi *tsi)
 			return VSOCK_TURN_BLOCKED;
 		drop_answer(tsi, answer);
 	} else if (dgram) {
-		if (drain(&dgram->ends[0]) == NO_ROOM || drain(&dgram->ends[1]) == NO_ROOM)
+		if (drain(&dgram->ends[0]) == NO_ROOM || drain(&dgram->ends[1]) == NO_ROOM ||
+			drain(&dgram->by_relay) == NO_ROOM)
 			return VSOCK_TURN_BLOCKED;
 		TAILQ_REMOVE(&tsi->ready, dgram, ready);
-		dgram->queued = dgram->ends[0].ready || dgram->ends[1].ready;
+		dgram->queued = dgram->ends[0].ready || dgram->ends[1].ready ||
+			dgram->by_relay.ready;
 		if (dgram->queued)
 			TAILQ_INSERT_TAIL(&tsi->ready, dgram, ready);
 	}
@@ -534,7 +641,9 @@ static bool still_allowed(void *arg, struct udp_peer *peer)
 {
 	const struct tsi *tsi = arg;
 
-	return egress_stands(tsi->parts.egress, EGRESS_TSI, IP_PROTO_UDP, &peer->host, &peer->pass);
+	return !tsi_is_dns(tsi, &peer->host) &&
+		egress_stands(
+			tsi->parts.egress, EGRESS_TSI, IP_PROTO_UDP, &peer->host, &peer->pass);
 }
 
 void tsi_dgram_recheck(struct tsi_sock *sock)

@@ -29,7 +29,7 @@
  *     programs wait for ports of their own machine in loops and give up at -EACCES, which is what
  *     all other refusals are.
  *   - the guest's address where nobody listens: -ECONNREFUSED. It is not the host's to dial.
- *   - port 53 of the gateway address: our DNS.
+ *   - port 53 of the gateway address, and of any while the policy has names: our DNS.
  *
  * Names (GETNAME). Of an outbound stream: what the guest dialled, and the host socket's near end. Of
  * a connection accepted from a listener: the real client, and what the application bound; where
@@ -189,10 +189,9 @@ bool tsi_is_loopback(const struct tsi *tsi, const struct endpoint *dst)
 		addr_eq(&dst->addr, &tsi->parts.net->guest);
 }
 
-/* Once policies have names, while they do: port 53 of any address. */
 bool tsi_is_dns(const struct tsi *tsi, const struct endpoint *dst)
 {
-	return dst->port == DNS_PORT && addr_eq(&dst->addr, &tsi->parts.net->gateway);
+	return dns_answers_for(tsi->parts.dns, dst);
 }
 
 int tsi_refusal(const struct tsi *tsi, const struct endpoint *dst, int err)
@@ -480,6 +479,16 @@ void tsi_recheck(struct tsi *tsi)
 	TAILQ_FOREACH(sock, &tsi->used, used) {
 		if (sock->type == TSI_DGRAM)
 			tsi_dgram_recheck(sock);
+	}
+}
+
+void tsi_reroute(struct tsi *tsi)
+{
+	struct tsi_sock *sock;
+
+	TAILQ_FOREACH(sock, &tsi->used, used) {
+		if (sock->type == TSI_DGRAM)
+			tsi_dgram_remove(sock);
 	}
 }
 

@@ -93,6 +93,8 @@ void tsi_free(struct tsi *tsi);
 void tsi_reset(struct tsi *tsi);
 /* A new policy is in force: ends what it forbids. */
 void tsi_recheck(struct tsi *tsi);
+/* Datagram sockets' next payloads go out anew, by whatever way it is now. */
+void tsi_reroute(struct tsi *tsi);
 
 /* ---- from the mux ---- */
 

@@ -84,6 +84,7 @@ struct tsi {
 	/* tsi_stream.c */
 	struct tsi_streams streams; /* claimed */
 	size_t connecting, parked;
+	size_t unverified; /* bytes of memory held by verifiers */
 	/* tsi_listen.c */
 	struct listeners listeners; /* oldest first */
 	size_t n_listeners, n_asking;

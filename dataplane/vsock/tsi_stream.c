@@ -308,6 +308,38 @@ static void on_stream_closed(void *arg, struct vsock_conn *conn)
 	free(stream);
 }
 
+static void on_stream_late(void *arg)
+{
+	struct tsi_stream *stream = arg;
+
+	vsock_conn_kill(stream->conn);
+}
+
+/* As its pass wants it. False without memory. */
+static bool begin_verify(struct tsi_stream *stream)
+{
+	struct tsi *tsi = stream->tsi;
+	struct verify_flow flow = {
+		.loop = tsi->parts.loop,
+		.counters = tsi->parts.counters,
+		.egress = tsi->parts.egress,
+		.who = EGRESS_TSI,
+		.dst = stream->dst,
+		.pass = &stream->pass,
+		.memory = &tsi->unverified,
+		.late = on_stream_late,
+		.arg = stream,
+	};
+	struct verify *verify;
+
+	if (!verify_wanted(&stream->pass))
+		return true;
+	verify = verify_new(&flow);
+	if (verify)
+		vsock_conn_verify(stream->conn, verify);
+	return verify != NULL;
+}
+
 static bool claim_host(struct tsi_sock *sock, struct vsock_conn *conn)
 {
 	struct vsock_host host = {.fd = sock->fd, .tcp = sock->tcp};
@@ -323,6 +355,12 @@ static bool claim_host(struct tsi_sock *sock, struct vsock_conn *conn)
 	*stream = (struct tsi_stream){
 		.tsi = sock->tsi, .conn = conn, .dst = sock->peer, .pass = sock->pass};
 	sock->pass = (struct egress_pass){.era = 0};
+	if (!begin_verify(stream)) {
+		egress_leave(&stream->pass);
+		free(stream);
+		close(sock->fd);
+		return false;
+	}
 	TAILQ_INSERT_TAIL(&sock->tsi->streams, stream, entry);
 	conn->peer = sock->peer;
 	vsock_conn_watch(conn, &events);
@@ -345,10 +383,25 @@ bool tsi_request(struct tsi *tsi, struct vsock_conn *conn)
 
 /* ---- a new policy ---- */
 
+/* One without a pass is with our own DNS; and a resolver may be left to its own no more once the
+ * policy has names. */
 static bool still_allowed(struct tsi *tsi, const struct endpoint *peer, struct egress_pass *pass)
 {
-	return tsi_is_dns(tsi, peer) ||
-		egress_stands(tsi->parts.egress, EGRESS_TSI, IP_PROTO_TCP, peer, pass);
+	return !pass->verdict.allow ||
+		(!tsi_is_dns(tsi, peer) &&
+			egress_stands(tsi->parts.egress, EGRESS_TSI, IP_PROTO_TCP, peer, pass));
+}
+
+/* A stream also needs its verifier, if it is not too late for that. */
+static bool stream_stands(struct tsi_stream *stream)
+{
+	const struct vsock_conn *conn = stream->conn;
+
+	if (!still_allowed(stream->tsi, &stream->dst, &stream->pass))
+		return false;
+	if (!verify_wanted(&stream->pass) || stream->pass.verified || conn->verify)
+		return true;
+	return !conn->rx_cnt && begin_verify(stream);
 }
 
 void tsi_stream_recheck(struct tsi *tsi)
@@ -358,7 +411,7 @@ void tsi_stream_recheck(struct tsi *tsi)
 
 	for (stream = TAILQ_FIRST(&tsi->streams); stream; stream = next) {
 		next = TAILQ_NEXT(stream, entry);
-		if (!still_allowed(tsi, &stream->dst, &stream->pass))
+		if (!stream_stands(stream))
 			vsock_conn_kill(stream->conn);
 	}
 	TAILQ_FOREACH(sock, &tsi->used, used) {

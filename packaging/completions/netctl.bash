@@ -31,10 +31,11 @@ _netctl_words() {
 
 _netctl() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
-	local noun= verb= i word words=() create run limits
-	limits='--rate-in --rate-out --max-flows --new-flows'
-	create="--link --vsock --cid --mtu --subnet --mac --dns --ephemeral --ttl --policy --host-access --forward $limits"
-	run="--mtu --policy --host-access --forward --vsock --cid $limits --map-root --help"
+	local noun= verb= i word words=() create run
+	local limits='--rate-in --rate-out --max-flows --new-flows'
+	local proxy='--proxy --proxy-from --proxy-env --no-proxy --proxy-failure --fake-ip'
+	create="--link --vsock --cid --mtu --subnet --mac --dns --search --dns-unlisted --ephemeral --ttl --policy --host-access --forward $limits $proxy"
+	run="--mtu --policy --host-access --forward --vsock --cid $limits $proxy --map-root --help"
 	COMPREPLY=()
 
 	for ((i = 1; i < COMP_CWORD; i++)); do
@@ -45,11 +46,11 @@ _netctl() {
 		-*) ;;
 		*)
 			# The command of run is completed as one.
-			if [[ ${words[0]} == run && ${COMP_WORDS[i - 1]} != --@(mtu|policy|forward|vsock|cid|rate-in|rate-out|max-flows|new-flows) ]]; then
+			if [[ ${words[0]} == run && ${COMP_WORDS[i - 1]} != --@(mtu|policy|forward|vsock|cid|rate-in|rate-out|max-flows|new-flows|proxy|proxy-from|proxy-env|no-proxy|proxy-failure|fake-ip) ]]; then
 				words+=("$word")
 				break
 			fi
-			[[ ${COMP_WORDS[i - 1]} == --@(mtu|policy|forward|vsock|cid|rate-in|rate-out|max-flows|new-flows|proto|dir|state|src|dst|sport|dport|port|sort|limit|count|interval|link|subnet|mac|dns|ttl|name|since|from-file) ]] ||
+			[[ ${COMP_WORDS[i - 1]} == --@(mtu|policy|forward|vsock|cid|rate-in|rate-out|max-flows|new-flows|proxy|proxy-from|proxy-env|no-proxy|proxy-failure|fake-ip|proto|dir|state|src|dst|sport|dport|port|sort|limit|count|interval|link|subnet|mac|dns|search|dns-unlisted|ttl|name|since|from-file) ]] ||
 				words+=("$word")
 			;;
 		esac
@@ -69,8 +70,20 @@ _netctl() {
 	-o | --output) _netctl_words 'json table'; return ;;
 	-s | --socket) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
 	--from-file) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+	-f | --file)
+		if [[ $noun == apply ]]; then
+			mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+			return
+		fi
+		;;
 	--link) _netctl_words 'stream dgram attach none'; return ;;
 	--vsock) _netctl_words 'vhost stream hybrid none'; return ;;
+	--proxy) _netctl_words 'socks5:// http:// host none'; return ;;
+	--proxy-from) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+	--proxy-env) mapfile -t COMPREPLY < <(compgen -e -- "$cur"); return ;;
+	--proxy-failure) _netctl_words 'refuse direct'; return ;;
+	--fake-ip) _netctl_words 'auto on off'; return ;;
+	--dns-unlisted) _netctl_words 'nxdomain answer'; return ;;
 	--policy) mapfile -t COMPREPLY < <(compgen -W 'open public none' -f -- "$cur"); return ;;
 	--rate-in | --rate-out) _netctl_words '10mbit 100mbit 1gbit none'; return ;;
 	--max-flows | --new-flows | --src | --dst | --sport | --dport | --port | --limit | --count | --interval) return ;;
@@ -86,10 +99,10 @@ _netctl() {
 		fi
 		return
 		;;
-	--mtu | --cid | --subnet | --mac | --dns | --ttl | --forward | --name | --since) return ;;
+	--mtu | --cid | --subnet | --mac | --dns | --search | --ttl | --forward | --no-proxy | --name | --since) return ;;
 	esac
 	if [[ -z $noun ]]; then
-		_netctl_words 'run vm forward vsock listener policy hosts env secret snapshot stats flows top events health version
+		_netctl_words 'run vm forward vsock listener policy hosts env secret snapshot apply export stats flows top events dashboard health version
 			-s -o --help --version'
 		return
 	fi
@@ -104,7 +117,10 @@ _netctl() {
 		fi
 		;;
 	top) _netctl_words '-n -d --count --interval --sort --help' ;;
-	events) _netctl_words '-f --follow --since --help' ;;
+	apply) _netctl_words '-f --file --dry-run --cut-existing --require-secrets --help' ;;
+	export) mapfile -t COMPREPLY < <(compgen -W '--help' -f -- "$cur") ;;
+	events) _netctl_words '-f --follow --since -n --last --vm -t --type --help' ;;
+	dashboard) _netctl_words '--port --help' ;;
 	health | version) _netctl_words '--help' ;;
 	vm | forward | vsock | listener | policy | hosts | env | secret | snapshot) _netctl_verb ;;
 	esac
@@ -128,7 +144,7 @@ _netctl_verb() {
 	case "$noun $verb ${#words[@]}" in
 	'vm create '*) _netctl_words "$create --help" ;;
 	'vm list '*) _netctl_words '--help' ;;
-	'vm set '[3-9]*) _netctl_words "$limits --help" ;;
+	'vm set '[3-9]*) _netctl_words "$limits $proxy --help" ;;
 	'snapshot show 2' | 'snapshot export 2' | 'snapshot delete 2')
 		_netctl_words "$(_netctl_snapshots) --help"
 		;;

@@ -25,6 +25,7 @@ from netctltest.daemon import Daemon  # noqa: E402
 
 ROOT = os.geteuid() == 0
 MTU = "65520"
+SAME_NAMES = 100  # of "dns-again"
 # Who the peers are that do not want to be root.
 USER = 1000
 DIE_WITH_US = ["setpriv", "--pdeathsig", "TERM", "--"]
@@ -98,6 +99,7 @@ class Guest:
     host = "127.0.0.1"
     program = None
     directories = ()  # of the host that its programs see
+    skips = ()  # metrics that would say nothing of it
 
     def __init__(self, peers):
         self.peers = peers
@@ -137,11 +139,21 @@ class Guest:
     def start(self):
         pass
 
+    def prepare(self, servers):
+        """What is to be told to a guest that is up."""
+
+    def resolver(self, servers):
+        """(address, port) that its programs ask for names: the server itself, unless it has one."""
+        return self.host, servers["bench_dns"].port
+
     def load_argv(self, metric, seconds, options, servers):
         """The load tool's argv."""
         if metric in ("connections", "requests"):
             what = [options.concurrent, "close"] if metric == "connections" else [1, "keep"]
             argv = ["bench_http", "load", self.host, servers["bench_http"].port, seconds, *what]
+        elif metric in ("dns", "dns-again"):
+            argv = ["bench_dns", "load", *self.resolver(servers), seconds, options.concurrent,
+                    0 if metric == "dns" else SAME_NAMES]
         else:
             argv = ["bench_stream", metric, self.host, servers["bench_stream"].port, seconds]
             if metric.startswith("udp"):
@@ -233,7 +245,15 @@ class Netctl(Guest):
                                                      "cat"), stdin=subprocess.PIPE)
         self.go_into(self.find(process, "cat")[0])
         name = self.daemon.ask("GET", "/v1/vms")["items"][0]["name"]
+        self.vm = "/v1/vms/" + name
         self.workers = [self.daemon.worker_pid(name)]
+
+    def prepare(self, servers):
+        upstream = "127.0.0.1:%d" % servers["bench_dns"].port
+        self.daemon.ask("PATCH", self.vm, {"dns": {"upstreams": [upstream]}})
+
+    def resolver(self, servers):
+        return self.host, 53
 
     def stop(self):
         super().stop()
@@ -251,6 +271,7 @@ class Pasta(Guest):
     host = "198.51.100.1"
     address = "198.51.100.2"
     program = "pasta"
+    skips = ("dns-again",)  # it keeps no answers
 
     def reach_host(self):
         """How the host's loopback becomes `host`: old ones map it to the gateway, always."""
@@ -273,6 +294,7 @@ class Slirp(Guest):
     name = title = "slirp4netns"
     host = "10.0.2.2"
     program = "slirp4netns"
+    skips = ("dns-again",)
     exit_pipe = None
 
     def start(self):

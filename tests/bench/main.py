@@ -13,6 +13,7 @@ import tempfile
 import time
 
 import guests
+import names
 import policy
 import vsock
 from guests import DIE_WITH_US, Failure
@@ -22,12 +23,13 @@ from netctltest.process import tool
 GUESTS = guests.ALL + vsock.ALL
 COMPARED = {"namespace": ("netctl", "pasta"), "vsock": ("netctl-vsock", "vhost-device-vsock")}
 METRICS = {
-    "namespace": ("send", "receive", "udp-send", "udp-receive", "connections", "requests"),
+    "namespace": ("send", "receive", "udp-send", "udp-receive", "connections", "requests", "dns",
+                  "dns-again"),
     "vsock": ("vsock-send", "vsock-receive", "vsock-exchange", "vsock-idle"),
 }
 ALL_METRICS = sum(METRICS.values(), ())
 PROBE = {"namespace": "requests", "vsock": "vsock-exchange"}
-EACH = ("connections", "requests", "vsock-exchange")  # are counted, not bytes
+EACH = ("connections", "requests", "dns", "dns-again", "vsock-exchange")  # are counted, not bytes
 ALIASES = {"us": ["netctl"], "slirp": ["slirp4netns"], "none": ["loopback"],
            "vsock": [g.name for g in vsock.ALL]}
 ENOUGH = 25  # seconds beyond what a measurement was to take
@@ -41,7 +43,7 @@ def say(text):
 
 
 class Server:
-    """One of the two servers on the host's loopback."""
+    """One of the servers on the host's loopback."""
 
     def __init__(self, name):
         self.process = subprocess.Popen(
@@ -60,7 +62,7 @@ class Bench:
         self.servers = {}
 
     def __enter__(self):
-        for name in ("bench_http", "bench_stream", "bench_vsock"):
+        for name in ("bench_http", "bench_stream", "bench_dns", "bench_vsock"):
             if not os.access(tool(name), os.X_OK):
                 raise Failure("no %s: build it first" % tool(name))
             if name != "bench_vsock":  # its server is in the guest
@@ -120,13 +122,15 @@ class Bench:
     def metrics_of(self, guest, first=True):
         """Memory does not drift as speed does: it is measured in the first round only."""
         return [m for m in self.options.metrics
-                if m in METRICS[guest.suite] and (first or m != "vsock-idle")]
+                if m in METRICS[guest.suite] and m not in guest.skips and
+                (first or m != "vsock-idle")]
 
     def round(self, guest, samples, first):
         """All metrics of one guest, which lives no longer. Returns whether all went well."""
         well = True
         try:
             guest.start()
+            guest.prepare(self.servers)
             self.wait_ready(guest)
             for metric in self.metrics_of(guest, first):
                 try:
@@ -200,8 +204,11 @@ def rows(suite, options):
         ("UDP host→guest, Gb/s (lost), of %s" % offered, "udp-receive", "value", gbps),
         ("connections/s, %d at a time" % options.concurrent, "connections", "value", rate),
         ("requests/s, 1 connection", "requests", "value", rate),
+        ("DNS answers/s, every name new, %d at a time" % options.concurrent, "dns", "value", rate),
+        ("DNS answers/s, %d names again" % guests.SAME_NAMES, "dns-again", "value", rate),
         ("CPU s/GB, guest→host", "send", "cpu_per_gb", seconds),
         ("CPU s/GB, host→guest", "receive", "cpu_per_gb", seconds),
+        ("CPU µs an answer, every name new", "dns", "cpu_each", micro),
     ]
 
 
@@ -222,7 +229,8 @@ def print_results(suite, found, options, samples):
             continue
         line = [title]
         for guest in found:
-            line.append("–" if field == "cpu_per_gb" and guest.name == "loopback"
+            line.append("–" if metric in guest.skips or
+                        field.startswith("cpu_") and guest.name == "loopback"
                         else cell(samples[guest.name][metric], field, form, options.spread))
         if compared:
             a, b = (median(samples[n][metric], field) for n in (ours, theirs))
@@ -291,6 +299,7 @@ def profile(bench, guest, metric):
         perf = None
         try:
             guest.start()
+            guest.prepare(bench.servers)
             bench.wait_ready(guest)
             perf = perf_record(guest.workers, seconds, data)
             sample = bench.measure(guest, metric)
@@ -341,11 +350,11 @@ def bits(text):
 
 
 def parse_options():
-    names = [g.name for g in GUESTS]
+    known = [g.name for g in GUESTS]
     parser = argparse.ArgumentParser(prog="tests/bench/run", add_help=False)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3)
-    parser.add_argument("--only", type=some_of([*names, "policy"]), default=names)
+    parser.add_argument("--only", type=some_of([*known, "policy", "names"]), default=known)
     parser.add_argument("--metrics", type=some_of(ALL_METRICS), default=list(ALL_METRICS))
     parser.add_argument("--peers")
     parser.add_argument("--udp-rate", type=bits, default=1e9)
@@ -425,6 +434,9 @@ def main():
     try:
         if "policy" in options.only:
             policy.measure(options)
+            return 0
+        if "names" in options.only:
+            names.measure(options)
             return 0
         found = present(options)
         vsock.raise_file_limit()

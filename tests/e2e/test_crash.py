@@ -51,6 +51,17 @@ def echo_server(guest, port=7):
     return guest.forward("tcp:0:%d" % port)
 
 
+def wait_until_counted(daemon, **counts):
+    """Until the counters tcp.… have grown by so much, rx being what goes to the guest."""
+    before = daemon.counters("guest")
+
+    def counted():
+        now = daemon.counters("guest")
+        return all(now[name] - before[name] >= n for name, n in wanted.items())
+    wanted = {"tcp." + name.replace("_", "."): n for name, n in counts.items()}
+    wait_for(counted, 10, "TCP moves on")
+
+
 def test_netctld_killed_during_a_transfer(daemon, tap_guest):
     """The transfer ends whole, forwards accept all the while, the store has lost nothing."""
     probed = echo_server(tap_guest)
@@ -60,7 +71,7 @@ def test_netctld_killed_during_a_transfer(daemon, tap_guest):
                           "--tx-rate", 20 * MiB, guest=tap_guest)
     prober = Prober(probed)
     prober.start()
-    time.sleep(0.5)
+    wait_until_counted(daemon, tx_bytes=MiB)
     added = daemon.netctl("forward", "add", "guest", "tcp:0:7")
     daemon.netctl("hosts", "set", "guest", "kept.internal=192.0.2.7")
     daemon.kill()
@@ -113,7 +124,7 @@ def test_worker_killed_resets_a_download(daemon, tap_guest):
     """Never a clean end: neither for the guest that downloads nor for the host that serves."""
     listener = xfer.Listener(daemon.directory, "--send", 500 * MiB, "--tx-rate", 20 * MiB, "--count", 1)
     download = xfer.start(daemon.directory, tap_guest.gateway, listener.port, guest=tap_guest)
-    time.sleep(1)
+    wait_until_counted(daemon, rx_bytes=MiB)
     os.kill(daemon.worker_pid("guest"), signal.SIGKILL)
     download.wait(20)
     assert xfer.parse(download.log())[0]["end"] == "reset", download.log()
@@ -125,7 +136,7 @@ def test_worker_killed_resets_a_client_of_a_forward(daemon, tap_guest):
                              guest=tap_guest)
     port = tap_guest.forward("tcp:0:%d" % listener.port)
     download = xfer.start(daemon.directory, "127.0.0.1", port)
-    time.sleep(1)
+    wait_until_counted(daemon, tx_bytes=MiB)
     os.kill(daemon.worker_pid("guest"), signal.SIGKILL)
     download.wait(20)
     assert xfer.parse(download.log())[0]["end"] == "reset", download.log()
@@ -136,7 +147,7 @@ def test_worker_killed_resets_a_guest_that_waits(daemon, tap_guest):
     """The guest has nothing to send, so nothing of its own would tell it."""
     listener = xfer.Listener(daemon.directory, "--no-fin", "--delay", "60000", "--count", 1)
     waiting = xfer.start(daemon.directory, tap_guest.gateway, listener.port, "--no-fin", guest=tap_guest)
-    time.sleep(0.5)
+    wait_for(lambda: daemon.counters("guest")["tcp.established"] == 1, 5, "the connection")
     began = time.monotonic()
     os.kill(daemon.worker_pid("guest"), signal.SIGKILL)
     waiting.wait(10)
@@ -167,7 +178,7 @@ def test_worker_killed_the_vmm_stays_connected(daemon, web):
         download = xfer.start(daemon.directory, guest.gateway, listener.port, guest=guest)
         upload = xfer.Listener(daemon.directory, "--count", 1)
         sender = xfer.start(daemon.directory, guest.gateway, upload.port, "--send", 2000 * MiB, guest=guest)
-        time.sleep(0.3)
+        wait_until_counted(daemon, rx_bytes=MiB, tx_bytes=MiB)
         os.kill(daemon.worker_pid("guest"), signal.SIGKILL)
         for end in (download, sender):
             end.wait(20)

@@ -2,6 +2,7 @@
 """The resolver on the gateway's address."""
 
 import os
+import socket
 
 import pytest
 
@@ -50,6 +51,61 @@ def test_truncation_goes_to_tcp(guest, dns_server):
     assert ("tcp", "big.example", 16) in [q[:3] for q in dns_server.queries]
 
 
+class Holding(DnsServer):
+    """Answers nobody until it has heard of so many names, then all."""
+
+    def __init__(self, wanted, **options):
+        self.wanted = wanted
+        super().__init__({}, **options)
+
+    def _serve_udp(self):
+        self.udp.setsockopt(socket.SOL_SOCKET, 33, 8 << 20)  # SO_RCVBUFFORCE
+        held = {}
+        while not self.over:
+            try:
+                query, sender = self.udp.recvfrom(4096)
+            except socket.timeout:
+                continue
+            held[query[2:]] = (query, sender)
+            if len(held) == self.wanted:
+                for query, sender in held.values():
+                    self.udp.sendto(query[:2] + b"\x81\x80" + query[4:], sender)
+
+
+# Asks for a thousand names from one socket, and counts the answers.
+THOUSAND = """
+import socket, struct, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.SOL_SOCKET, 33, 8 << 20)
+s.connect(("10.0.2.2", 53))
+for i in range(1000):
+    name = b"n%03d" % i
+    s.send(struct.pack(">HHHHHH", i, 256, 1, 0, 0, 0) + bytes([4]) + name + b"\\7example\\0\\0\\1\\0\\1")
+    if i % 50 == 49:
+        time.sleep(0.005)
+s.settimeout(5)
+got = set()
+try:
+    while len(got) < 1000:
+        answer = s.recv(512)
+        if answer[3] & 15 == 0:
+            got.add(answer[:2])
+except socket.timeout:
+    pass
+print(len(got))
+"""
+
+
+def test_a_thousand_questions_under_way(daemon):
+    upstream = Holding(1000, addr=loopback(3), port=53)
+    guest = TapGuest(daemon, dns={"upstreams": [loopback(3)]})
+    try:
+        assert int(guest.sh("/usr/bin/python3 -c '%s'" % THOUSAND)) == 1000
+    finally:
+        guest.close()
+        upstream.close()
+
+
 def test_second_upstream_when_the_first_is_silent(daemon, dns_server):
     silent = DnsServer({}, addr=loopback(1), port=53, silent=["page.example"])
     guest = TapGuest(daemon, dns={"upstreams": [loopback(1), dns_server.addr]})
@@ -84,8 +140,8 @@ def test_names_of_the_gateway(guest, name):
 
 def test_fresh_ids_and_ports(guest, dns_server):
     dns_server.queries.clear()
-    for _ in range(8):
-        dig(guest, "+short page.example")
+    for i in range(8):
+        dig(guest, "n%d.example" % i)
     ports = {sender[1] for transport, _, _, sender in dns_server.queries if transport == "udp"}
     assert len(ports) > 4
 

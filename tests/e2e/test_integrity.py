@@ -13,7 +13,7 @@ import pytest
 
 from netctltest import xfer
 from netctltest.namespace import StreamGuest, TapGuest
-from netctltest.process import SANITIZED, SLOW
+from netctltest.process import SANITIZED, SLOW, quickest
 from netctltest.servers import free_port
 
 MiB = 1024 * 1024
@@ -190,19 +190,22 @@ def test_reset_while_waiting(pair):
 # --- refusals ------------------------------------------------------------------------------------
 
 def test_refused_by_host(daemon, pair):
-    found = xfer.connect(daemon.directory, pair.guest.gateway, free_port(), guest=pair.guest)
-    assert found[0]["end"] == "refused"
-    assert found[0]["connect_ms"] < 50 * SLOW
+    found = [xfer.connect(daemon.directory, pair.guest.gateway, free_port(), guest=pair.guest)[0]
+             for _ in range(5)]
+    assert {f["end"] for f in found} == {"refused"}
+    # The least, since a busy machine lengthens some and a timer in between all of them.
+    assert min(f["connect_ms"] for f in found) < 50 * SLOW
 
 
 def test_refused_by_guest(pair):
     """The client's kernel has shaken hands before the guest refuses: it sees a reset."""
     port = pair.guest.forward("tcp:0:9")
-    began = time.monotonic()
-    with pytest.raises(ConnectionResetError):  # which may be there before connect() returns
-        with socket.create_connection(("127.0.0.1", port), 5) as sock:
-            assert sock.recv(1) != b"", "an orderly end instead of a reset"
-    assert time.monotonic() - began < 0.2 * SLOW
+
+    def be_refused():
+        with pytest.raises(ConnectionResetError):  # which may be there before connect() returns
+            with socket.create_connection(("127.0.0.1", port), 5) as sock:
+                assert sock.recv(1) != b"", "an orderly end instead of a reset"
+    assert quickest(be_refused) < 0.2 * SLOW
 
 
 def test_client_address_is_kept(daemon, guest):

@@ -45,11 +45,13 @@ def test_ten_thousand_flows(daemon, tap_guest):
     pid = daemon.worker_pid("guest")
     before = memory(pid)
     tap_guest.sh("sysctl -qw net.ipv4.ip_local_port_range='10000 60999'")
+    # Short, so that whoever sends in bursts loses frames on any machine and not on slow ones alone.
+    tap_guest.sh("ip link set eth0 txqueuelen 128")
     holder = tap_guest.popen([tool("flows"), "hold", tap_guest.gateway, port, str(FLOWS)])
     wait_for(lambda: "held" in holder.log(), 60, "%d flows" % FLOWS)
     assert "held %d\n" % FLOWS in holder.log()
     holder.signal(signal.SIGUSR1)
-    wait_for(lambda: "alive" in holder.log(), 30, "the round trip")
+    wait_for(lambda: "alive" in holder.log(), 120, "the round trip")
     result = json.loads(holder.log().splitlines()[-1])
     assert result["alive"] == FLOWS and result["dead"] == 0
     assert daemon.ask("GET", "/v1/vms/guest/stats")["flows"]["tcp"] >= FLOWS
@@ -63,18 +65,19 @@ def test_forward_add_while_the_guest_floods(daemon, tap_guest):
     listener = xfer.Listener(daemon.directory)
     flood = xfer.start(daemon.directory, tap_guest.gateway, listener.port, "--send", 10 ** 12,
                        guest=tap_guest)
-    time.sleep(1)
-    slowest = 0
+    wait_for(lambda: daemon.counters("guest")["tcp.tx.bytes"] > MiB, 10, "the flood")
+    took = []
     for number in range(20):
         began = time.monotonic()
         response = daemon.api("POST", "/v1/vms/guest/forwards", {
             "listen": {"proto": "tcp", "addr": "127.0.0.1", "port": 0}, "to": {"port": 80}})
-        slowest = max(slowest, time.monotonic() - began)
+        took.append(time.monotonic() - began)
         assert response.status == 201, response
         time.sleep(0.05)
     flood.kill()
     listener.stop()
-    assert slowest < 0.05 * SLOW * 2, "%.0f ms" % (slowest * 1e3)
+    # A busy machine lengthens some; who waits for the flood's turn is late each time.
+    assert sorted(took)[len(took) // 2] < 0.05 * SLOW, ["%.0f ms" % (t * 1e3) for t in took]
 
 
 def test_second_flow_gets_its_share(daemon, tap_guest):

@@ -3,7 +3,6 @@
 
 import os
 import socket
-import time
 
 import pytest
 
@@ -51,7 +50,7 @@ def test_datagrams_through_a_forward(daemon, guest):
     """From 1 byte to 8 KiB, both ways."""
     port = guest.forward("udp:0:5005")
     guest.popen(["socat", "-b65536", "UDP4-RECVFROM:5005,fork", "EXEC:cat"])
-    time.sleep(0.3)
+    wait_for(lambda: guest.run("ss -Hlun sport = :5005")[1].strip(), 5, "socat")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.settimeout(5)
         for size in (1, 512, 8192):

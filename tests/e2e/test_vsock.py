@@ -214,16 +214,23 @@ def patience(guest):
     return (6000 if guest.name == "vhost" else 2500) * SLOW
 
 
+def thousand_at_once(guest, way):
+    """A machine on which they take longer to come about than the first of them waits has another try."""
+    for times in (1, 3):
+        client = ["--send", 1000, "--delay", times * patience(guest)]
+        most = at_once(guest, lambda: way(guest, client, ["--send", 2000, "--answer"], count=MANY))
+        all_gone(guest)
+        if most >= MANY:
+            return
+    raise AssertionError("at most %d at once" % most)
+
+
 def test_thousand_from_the_guest(guest):
-    assert at_once(guest, lambda: out(guest, ["--send", 1000, "--delay", patience(guest)], ["--send", 2000, "--answer"],
-                                      count=MANY)) >= MANY
-    all_gone(guest)
+    thousand_at_once(guest, out)
 
 
 def test_thousand_to_the_guest(guest):
-    assert at_once(guest, lambda: into(guest, ["--send", 1000, "--delay", patience(guest)], ["--send", 2000, "--answer"],
-                                       count=MANY)) >= MANY
-    all_gone(guest)
+    thousand_at_once(guest, into)
 
 
 # --- from the guest ------------------------------------------------------------------------------

@@ -80,7 +80,7 @@ static void load(struct egress *egress, const char *text)
 	size_t len = 0;
 
 	policy = policy_read(doc, "", &err);
-	if (!policy || policy_compile(policy, "", NULL, 0, &table, &len, &err) < 0)
+	if (!policy || policy_compile(policy, "", &(struct policy_host){.own = NULL}, &table, &len, &err) < 0)
 		fail(err.text);
 	if (egress_policy_set(egress, table, len, policy_number(policy)) < 0)
 		fail("the table is refused");

@@ -3,8 +3,8 @@
  * bench_stream: the two ends of a measurement in bytes, TCP and UDP.
  *
  *	bench_stream serve       ADDR PORT		PORT 0 is any; "port N" is the first line printed
- *	bench_stream send        ADDR PORT SECONDS	one TCP stream to the server
- *	bench_stream receive     ADDR PORT SECONDS	one TCP stream from it
+ *	bench_stream send        ADDR PORT SECONDS [AS]	one TCP stream to the server
+ *	bench_stream receive     ADDR PORT SECONDS [AS]	one TCP stream from it
  *	bench_stream udp-send    ADDR PORT SECONDS RATE SIZE
  *	bench_stream udp-receive ADDR PORT SECONDS RATE SIZE
  *
@@ -12,6 +12,9 @@
  * first byte to the last or for SECONDS, as iperf3 does; the client prints it:
  *
  *	{"bytes":N,"seconds":S,"sent":N,"received":N}	datagrams, and 0 for TCP
+ *
+ * AS is tls:NAME or http:NAME: what the client says begins as if it were such, with a ClientHello for
+ * that name, or as the body of a request to it, for who looks at that. The server passes over it.
  *
  * Server and client talk in records of 64 bytes of text on the TCP connection:
  *
@@ -43,6 +46,7 @@
 #define CHUNK (128 * 1024)
 #define RECORD 64
 #define BATCH 32
+#define PRELUDE 512 /* of AS */
 #define MAX_DATAGRAM 65507
 #define QUIET_MS 300          /* without a datagram: no more will come */
 #define PATIENCE_S 20         /* beyond what was asked for, before all is given up */
@@ -111,6 +115,78 @@ static struct record record_get(int fd)
 	if (sscanf(text, "%15s %" SCNu64 " %" SCNu64 " %" SCNu64, r.op, &r.a, &r.b, &r.c) != 4)
 		die("control connection's record");
 	return r;
+}
+
+/* --- the beginning of something else --- */
+
+static unsigned char *put16(unsigned char *p, size_t v)
+{
+	p[0] = (unsigned char)(v >> 8);
+	p[1] = (unsigned char)v;
+	return p + 2;
+}
+
+/* A ClientHello, padded, and the head of a record of application data. */
+static void make_tls(unsigned char prelude[PRELUDE], const char *name)
+{
+	static const unsigned char head[] = {22, 3, 1, 0, 0, 1, 0, 0, 0, 3, 3};
+	static const unsigned char data[] = {23, 3, 3, 0x40, 0};
+	size_t hello = PRELUDE - sizeof(data), n = strlen(name);
+	unsigned char *p = prelude + sizeof(head) + 32 + 1; /* random, no session */
+
+	memset(prelude, 0, PRELUDE);
+	memcpy(prelude, head, sizeof(head));
+	put16(prelude + 3, hello - 5);
+	put16(prelude + 7, hello - 9);
+	p = put16(p, 2);
+	p = put16(p, 0x1301);
+	p = put16(p, 0x100); /* one compression: none */
+	p = put16(p, (size_t)(prelude + hello - p) - 2);
+	p = put16(p, 0);
+	p = put16(p, n + 5);
+	p = put16(p, n + 3);
+	p = put16(p + 1, n);
+	memcpy(p, name, n);
+	p = put16(p + n, 21);
+	put16(p, (size_t)(prelude + hello - p) - 2);
+	memcpy(prelude + hello, data, sizeof(data));
+}
+
+static void make_http(unsigned char prelude[PRELUDE], const char *name)
+{
+	static const unsigned char end[] = {'\r', '\n', '\r', '\n'};
+	int n = snprintf((char *)prelude, PRELUDE,
+		"POST / HTTP/1.1\r\nHost: %s\r\nContent-Length: 100000000000000\r\nX: ", name);
+
+	memset(prelude + n, 'x', PRELUDE - (size_t)n);
+	memcpy(prelude + PRELUDE - sizeof(end), end, sizeof(end));
+}
+
+static void prelude_send(int fd, const char *as)
+{
+	unsigned char prelude[PRELUDE];
+	const char *name = strchr(as, ':');
+
+	if (!name || strlen(name) > 200) {
+		fprintf(stderr, "bench_stream: %s: not tls:NAME or http:NAME\n", as);
+		exit(2);
+	}
+	if (!strncmp(as, "tls:", 4))
+		make_tls(prelude, name + 1);
+	else
+		make_http(prelude, name + 1);
+	if (send(fd, prelude, PRELUDE, MSG_NOSIGNAL) != PRELUDE)
+		die("prelude");
+}
+
+/* No operation begins as it does. */
+static void prelude_skip(int fd)
+{
+	unsigned char prelude[PRELUDE];
+
+	if (recv(fd, prelude, 1, MSG_PEEK) == 1 && (prelude[0] == 22 || prelude[0] == 'P') &&
+		recv(fd, prelude, PRELUDE, MSG_WAITALL) != PRELUDE)
+		die("prelude");
 }
 
 /* --- TCP --- */
@@ -292,9 +368,13 @@ static void serve_udp(int control, struct sockaddr_in sa, const struct record *r
 
 static void serve_one(int fd, struct sockaddr_in sa)
 {
-	struct record r = record_get(fd);
-	double seconds = (double)r.a / 1e3;
+	struct record r;
+	double seconds;
 
+	alarm(PATIENCE_S);
+	prelude_skip(fd);
+	r = record_get(fd);
+	seconds = (double)r.a / 1e3;
 	alarm((unsigned)seconds + PATIENCE_S);
 	if (!strcmp(r.op, "send")) {
 		uint64_t bytes = stream_receive(fd, &seconds);
@@ -382,6 +462,8 @@ static int client(int argc, char **argv)
 	alarm((unsigned)seconds + PATIENCE_S);
 	if (fd < 0 || connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
 		die(argv[2]);
+	if (argc == 6)
+		prelude_send(fd, argv[5]);
 	record_put(fd, ask.op, ask.a, ask.b, ask.c);
 	if (argc == 7) {
 		client_udp(fd, argv[2], &ask);
@@ -405,13 +487,13 @@ int main(int argc, char **argv)
 
 	if (argc == 4 && !strcmp(what, "serve"))
 		return serve(argv[2], argv[3]);
-	if (argc == 5 && (!strcmp(what, "send") || !strcmp(what, "receive")))
+	if ((argc == 5 || argc == 6) && (!strcmp(what, "send") || !strcmp(what, "receive")))
 		return client(argc, argv);
 	if (argc == 7 && (!strcmp(what, "udp-send") || !strcmp(what, "udp-receive")))
 		return client(argc, argv);
 	fprintf(stderr,
 		"usage: bench_stream serve ADDR PORT\n"
-		"       bench_stream send|receive ADDR PORT SECONDS\n"
+		"       bench_stream send|receive ADDR PORT SECONDS [AS]\n"
 		"       bench_stream udp-send|udp-receive ADDR PORT SECONDS RATE SIZE\n");
 	return 2;
 }

@@ -204,6 +204,7 @@ static inline void services_setup_alone(void)
 	env_asked = 0;
 	away = false;
 	os_raise_nofile();
+	rig_freeze(); /* only rig_sleep() lets time pass, however slow the machine */
 	rig.loop = loop_new();
 	ck_assert_ptr_nonnull(rig.loop);
 	parts.loop = rig.loop;

@@ -83,6 +83,9 @@ static const struct {
 	{"GET", "/v1/health", "/v1/health", NULL, 200},
 	{"GET", "/metrics", "/metrics", NULL, 200},
 	{"GET", "/v1/events", "/v1/events?since=0", NULL, 200},
+	/* More of these in test_state.c. */
+	{"GET", "/v1/state", "/v1/state", NULL, 200},
+	{"PUT", "/v1/state", "/v1/state?dry_run=1", "{\"vms\":[]}", 200},
 	{"GET", "/v1/vms", "/v1/vms", NULL, 200},
 	{"POST", "/v1/vms", "/v1/vms", "{\"name\":\"other\"}", 201},
 	{"GET", "/v1/vms/{vm}", "/v1/vms/web", NULL, 200},
@@ -106,6 +109,9 @@ static const struct {
 	{"GET", "/v1/vms/{vm}/secrets", "/v1/vms/web/secrets", NULL, 200},
 	{"PUT", "/v1/vms/{vm}/secrets/{name}", "/v1/vms/web/secrets/A", "value", 204},
 	{"DELETE", "/v1/vms/{vm}/secrets/{name}", "/v1/vms/web/secrets/A", NULL, 204},
+	/* More of these in test_vm_proxy.c. */
+	{"PUT", "/v1/vms/{vm}/proxy/password", "/v1/vms/web/proxy/password", "value", 409},
+	{"DELETE", "/v1/vms/{vm}/proxy/password", "/v1/vms/web/proxy/password", NULL, 404},
 	{"GET", "/v1/vms/{vm}/maps", "/v1/vms/web/maps", NULL, 200},
 	{"POST", "/v1/vms/{vm}/maps", "/v1/vms/web/maps",
 		"{\"port\":5000,\"to\":{\"tcp\":\"127.0.0.1:9\"}}", 201},

@@ -17,6 +17,7 @@ static void on_done(void *arg, int err)
 static void setup(void)
 {
 	rig_setup();
+	rig_freeze(); /* only rig_sleep() lets time pass, however slow the machine */
 	answers = 0;
 	answer = 1;
 }
@@ -189,7 +190,6 @@ START_TEST(the_guest_has_five_seconds)
 	int fd = attach_unix("x", 1);
 	struct peer p = asked();
 
-	rig_freeze();
 	for (int i = 0; i < 49; i++)
 		rig_sleep(100);
 	ck_assert_uint_eq(answers, 0);

@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -35,6 +36,8 @@ enum stub_mode {
 	NO_QUESTION, /* FORMERR without the question */
 	TRUNCATING,  /* TC by UDP, the answer by TCP */
 	LONG,        /* 100 A records */
+	LOOPING,     /* an A record whose name points at itself */
+	TTL_ZERO,    /* one A record, of no time */
 };
 
 struct stub {
@@ -61,7 +64,9 @@ static size_t build(struct stub *s, const uint8_t *query, size_t len, unsigned r
 	s->last_id = info.id;
 	dns_answer_begin(&a, buf, 4096, query, &info, flags);
 	for (unsigned i = 0; i < records; i++)
-		dns_answer_add(&a, DNS_A, 60, rdata, 4);
+		dns_answer_add(&a, DNS_A, s->mode == TTL_ZERO ? 0 : 60, rdata, 4);
+	if (s->mode == LOOPING)
+		store_be16(buf + info.question_end, (uint16_t)(0xc000 | info.question_end));
 	return dns_answer_end(&a, s->mode == FAILING ? DNS_SERVFAIL : DNS_NOERROR);
 }
 
@@ -315,17 +320,38 @@ END_TEST
 
 START_TEST(ids_and_ports_are_fresh)
 {
+	static const char *const names[] = {"a.example", "b.example", "c.example", "d.example"};
 	uint16_t ids[4], ports[4];
 
 	use(1);
 	for (unsigned i = 0; i < 4; i++) {
-		query(7, "www.example.org");
+		query(7, names[i]);
 		run_for(i + 1, 1000);
 		ids[i] = stubs[0].last_id;
 		ports[i] = stubs[0].last_port;
 	}
 	ck_assert(ids[0] != ids[1] || ids[1] != ids[2] || ids[2] != ids[3]);
 	ck_assert(ports[0] != ports[1] || ports[1] != ports[2] || ports[2] != ports[3]);
+}
+END_TEST
+
+START_TEST(what_was_answered_is_not_asked_again)
+{
+	use(1);
+	query(1, "www.example.org");
+	run_for(1, 1000);
+	query(2, "WWW.example.org");
+	ck_assert_uint_eq(answers, 2); /* at once */
+	expect_answer(2, DNS_NOERROR, 1);
+	ck_assert_uint_eq(stubs[0].asked, 1);
+	use(1); /* other upstreams may know better */
+	query(3, "www.example.org");
+	run_for(3, 1000);
+	dns_reset(dns); /* another guest */
+	query(4, "www.example.org");
+	run_for(4, 1000);
+	ck_assert_uint_eq(stubs[0].asked, 3);
+	ck_assert_uint_eq(counters.value[COUNTER_DNS_ANSWERED_FROM_CACHE], 1);
 }
 END_TEST
 
@@ -524,6 +550,153 @@ START_TEST(answers_feed_the_name_log)
 }
 END_TEST
 
+START_TEST(an_answer_that_cannot_be_read_is_no_name_and_not_kept)
+{
+	stubs[0].mode = LOOPING;
+	use(1);
+	for (unsigned i = 0; i < 2; i++) {
+		query((uint16_t)i, "www.example.org");
+		run_for(i + 1, 1000);
+		expect_answer((uint16_t)i, DNS_NOERROR, 1);
+	}
+	ck_assert_uint_eq(stubs[0].asked, 2);
+	dns_names_walk(dns, on_names, NULL);
+	ck_assert_uint_eq(names_told, 0);
+}
+END_TEST
+
+START_TEST(a_ttl_of_zero_is_a_name_for_a_while_and_not_kept)
+{
+	stubs[0].mode = TTL_ZERO;
+	use(1);
+	for (unsigned i = 0; i < 2; i++) {
+		query((uint16_t)i, "www.example.org");
+		run_for(i + 1, 1000);
+	}
+	ck_assert_uint_eq(stubs[0].asked, 2);
+	dns_names_walk(dns, on_names, NULL);
+	ck_assert_uint_eq(names_told, 1);
+}
+END_TEST
+
+/* ---- names in the policy ---- */
+
+/* Allows a.example and *.b.example, denies d.b.example; the rest by default. */
+static void set_policy(bool default_allow)
+{
+	static const char *const denied[] = {"d.b.example"};
+	static const char *const allowed[] = {"a.example", "*.b.example"};
+	struct policy_rule rules[] = {{.names = denied, .n_names = 1, .by = 0},
+		{.allow = true, .names = allowed, .n_names = 2, .by = 1}};
+	struct policy_input in = {.rules = rules,
+		.n_rules = 2,
+		.default_allow = default_allow,
+		.default_by = POLICY_BY_DEFAULT};
+	uint8_t *blob;
+	size_t len;
+
+	ck_assert_int_eq(policy_table_compile(&in, &blob, &len, NULL), 0);
+	ck_assert_int_eq(egress_policy_set(egress, blob, len, 0), 0);
+	free(blob);
+}
+
+static struct endpoint endpoint(const char *text)
+{
+	struct endpoint e;
+
+	ck_assert_int_eq(endpoint_parse(text, &e), 0);
+	return e;
+}
+
+START_TEST(any_resolver_is_ours_while_the_policy_has_names)
+{
+	struct endpoint own = endpoint("10.0.2.2:53"), other = endpoint("192.0.2.53:53");
+	struct endpoint dot = endpoint("192.0.2.53:853");
+
+	ck_assert(dns_answers_for(dns, &own));
+	ck_assert(!dns_answers_for(dns, &other));
+	set_policy(false);
+	ck_assert(dns_answers_for(dns, &own));
+	ck_assert(dns_answers_for(dns, &other));
+	ck_assert(!dns_answers_for(dns, &dot));
+}
+END_TEST
+
+static char refused_name[256];
+static int32_t refused_by;
+static uint32_t refused_count;
+
+static void on_refused(void *arg, uint8_t proto, const struct endpoint *dst, int32_t by,
+	const char *name, uint32_t count)
+{
+	(void)arg;
+	ck_assert_uint_eq(proto, POLICY_PROTO_UDP);
+	ck_assert(endpoint_eq(dst, &asker.asked));
+	snprintf(refused_name, sizeof(refused_name), "%s", name);
+	refused_by = by;
+	refused_count = count;
+}
+
+START_TEST(a_name_that_no_rule_could_admit_does_not_exist)
+{
+	use(1);
+	set_policy(false);
+	egress_on_refused(egress, on_refused, NULL);
+	query(1, "evil.example");
+	query(2, "EVIL.example");
+	expect_answer(2, DNS_NXDOMAIN, 0);
+	ck_assert_uint_eq(load_be16(got + 8), 0); /* no SOA: nobody keeps it */
+	egress_report_refusals(egress);
+	ck_assert_str_eq(refused_name, "evil.example");
+	ck_assert_int_eq(refused_by, POLICY_BY_DEFAULT);
+	ck_assert_uint_eq(refused_count, 2);
+	query(3, "d.b.example");
+	expect_answer(3, DNS_NXDOMAIN, 0);
+	egress_report_refusals(egress);
+	ck_assert_int_eq(refused_by, 0);
+	query(4, "x.a.example");
+	expect_answer(4, DNS_NXDOMAIN, 0);
+	query(5, "2.2.0.10.in-addr.arpa"); /* the gateway's own name */
+	expect_answer(5, DNS_NOERROR, 0);
+	ck_assert_uint_eq(answers, 5);
+	ck_assert_uint_eq(counters.value[COUNTER_DNS_UNLISTED], 4);
+	ck_assert_uint_eq(stubs[0].asked, 0);
+}
+END_TEST
+
+START_TEST(a_name_that_a_rule_admits_is_asked_for)
+{
+	static const char *const names[] = {"A.EXAMPLE", "x.b.example", "y.B.example"};
+
+	use(1);
+	set_policy(false);
+	for (unsigned i = 0; i < 3; i++) {
+		query((uint16_t)i, names[i]);
+		run_for(i + 1, 1000);
+		expect_answer((uint16_t)i, DNS_NOERROR, 1);
+	}
+	ck_assert_uint_eq(stubs[0].asked, 3);
+}
+END_TEST
+
+START_TEST(other_names_are_answered_where_they_are_to_be)
+{
+	use(1);
+	set_policy(false);
+	dns_answer_unlisted(dns, true);
+	query(1, "evil.example");
+	run_for(1, 1000);
+	expect_answer(1, DNS_NOERROR, 1);
+	dns_answer_unlisted(dns, false);
+	set_policy(true); /* any address is allowed */
+	query(2, "evil2.example");
+	run_for(2, 1000);
+	expect_answer(2, DNS_NOERROR, 1);
+	query(3, "d.b.example");
+	expect_answer(3, DNS_NXDOMAIN, 0);
+}
+END_TEST
+
 /* ---- TCP ---- */
 
 static size_t tcp_got_len;
@@ -676,6 +849,7 @@ static Suite *dns_suite(void)
 	tcase_add_checked_fixture(udp, setup, teardown);
 	tcase_add_test(udp, an_answer_comes_back_under_the_guests_id);
 	tcase_add_test(udp, ids_and_ports_are_fresh);
+	tcase_add_test(udp, what_was_answered_is_not_asked_again);
 	tcase_add_test(udp, only_the_right_answer_is_believed);
 	tcase_add_test(udp, a_failing_upstream_is_followed_by_the_next);
 	tcase_add_test(udp, a_dead_upstream_is_followed_by_the_next_at_once);
@@ -688,6 +862,12 @@ static Suite *dns_suite(void)
 	tcase_add_test(udp, nonsense_is_answered_or_dropped);
 	tcase_add_test(udp, local_names_are_not_asked_of_anyone);
 	tcase_add_test(udp, answers_feed_the_name_log);
+	tcase_add_test(udp, an_answer_that_cannot_be_read_is_no_name_and_not_kept);
+	tcase_add_test(udp, a_ttl_of_zero_is_a_name_for_a_while_and_not_kept);
+	tcase_add_test(udp, any_resolver_is_ours_while_the_policy_has_names);
+	tcase_add_test(udp, a_name_that_no_rule_could_admit_does_not_exist);
+	tcase_add_test(udp, a_name_that_a_rule_admits_is_asked_for);
+	tcase_add_test(udp, other_names_are_answered_where_they_are_to_be);
 	suite_add_tcase(s, udp);
 	tcase_set_timeout(tcp, 30);
 	tcase_add_checked_fixture(tcp, setup, teardown);

@@ -222,7 +222,9 @@ END_TEST
 START_TEST(store_of_the_first_schema_is_brought_up_to_date)
 {
 	static const char undo[] =
-		"DROP TABLE places; DROP TABLE snapshots; DROP TABLE maps; DROP TABLE env; DROP TABLE secrets;"
+		"DROP TABLE proxy_passwords; DROP TABLE event_numbers; DROP TABLE places;"
+		"DROP TABLE snapshots; DROP TABLE maps;"
+		"DROP TABLE env; DROP TABLE secrets;"
 		"DELETE FROM marks WHERE name = 'key';"
 		"PRAGMA user_version = 1";
 	sqlite3 *db;

@@ -108,6 +108,21 @@ START_TEST(memory_holds_no_secret)
 }
 END_TEST
 
+START_TEST(memory_holds_no_password_of_a_proxy)
+{
+	api_expect(&rig, 200, "PATCH", "/v1/vms/web",
+		"{\"proxy\":{\"url\":\"socks5://joe@192.0.2.1\"}}");
+	/* With a worker, to which it is told. */
+	api_expect(&rig, 201, "POST", "/v1/vms/web/forwards",
+		"{\"listen\":{\"port\":0},\"to\":{\"port\":80}}");
+	api_expect(&rig, 204, "PUT", "/v1/vms/web/proxy/password", VALUE);
+	api_expect(&rig, 400, "PATCH", "/v1/vms/web", "{\"ttl\":-1}");
+	poll(NULL, 0, 300);
+	if (count_in_memory(VALUE) >= 0)
+		ck_assert_int_eq(count_in_memory(VALUE), 0);
+}
+END_TEST
+
 /* Its own user may not, either: no dump, no ptrace. */
 START_TEST(no_core_is_dumped)
 {
@@ -132,6 +147,7 @@ int main(void)
 	tcase_add_checked_fixture(tc, set_up, tear_down);
 	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, memory_holds_no_secret);
+	tcase_add_test(tc, memory_holds_no_password_of_a_proxy);
 	tcase_add_test(tc, no_core_is_dumped);
 	suite_add_tcase(suite, tc);
 	return run_suite(suite);

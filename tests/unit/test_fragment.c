@@ -15,6 +15,7 @@ static void fill(void)
 static void setup(void)
 {
 	rig_setup();
+	rig_freeze(); /* only rig_sleep() lets time pass, however slow the machine */
 	fill();
 }
 

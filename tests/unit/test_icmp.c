@@ -25,6 +25,7 @@ static void ping(const char *dst, uint16_t id, uint16_t seq, size_t len)
 static void setup(void)
 {
 	rig_setup();
+	rig_freeze(); /* only rig_sleep() lets time pass, however slow the machine */
 	for (size_t i = 0; i < sizeof(data); i++)
 		data[i] = (uint8_t)(i * 3);
 }
@@ -140,8 +141,7 @@ START_TEST(errors_are_rationed)
 	rig_sleep(50);
 	for (int i = 0; i < 1000; i++)
 		icmp_send_error(rig.icmp, &p, ICMP_UNREACHABLE, ICMP_CODE_PORT, 0);
-	ck_assert_uint_ge(rig_count(COUNTER_ICMP_ERRORS_SENT), 150);
-	ck_assert_uint_le(rig_count(COUNTER_ICMP_ERRORS_SENT), 200);
+	ck_assert_uint_eq(rig_count(COUNTER_ICMP_ERRORS_SENT), 150);
 }
 END_TEST
 

@@ -33,7 +33,9 @@ static struct json_object *explain(const char *policy_text, const char *question
 	size_t len = 0;
 
 	ck_assert_msg(policy != NULL, "%s", err.text);
-	ck_assert_int_eq(policy_compile(policy, "", &own, 1, &table, &len, &err), 0);
+	ck_assert_int_eq(policy_compile(policy, "",
+				 &(struct policy_host){.own = &own, .n_own = 1}, &table, &len,
+				 &err), 0);
 	ck_assert_msg(policy_question_read(asked, &q, &err) == 0, "%s", err.text);
 	doc = policy_explain(policy, table, &gateway, host_access, &q, names, n_names);
 	json_object_put(asked);
@@ -232,7 +234,8 @@ START_TEST(embedded_ipv4_prefix_is_refused)
 	size_t len;
 
 	ck_assert_ptr_nonnull(policy);
-	ck_assert_int_eq(policy_compile(policy, "policy", NULL, 0, &table, &len, &err), -1);
+	ck_assert_int_eq(policy_compile(policy, "policy",
+				 &(struct policy_host){.own = NULL}, &table, &len, &err), -1);
 	ck_assert_str_eq(err.field, "policy.rules[0]");
 	policy_free(policy);
 }

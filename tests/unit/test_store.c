@@ -217,7 +217,7 @@ START_TEST(events_are_bounded)
 		ck_assert_int_eq(store_event_insert(store, &event, &err), 0);
 	}
 	ck_assert_int_eq(store_end(store, true, &err), 0);
-	ck_assert_int_eq(store_events_trim(store, &err), 0);
+	ck_assert_int_eq(store_events_trim(store, STORE_EVENTS_MAX + 500, &err), 0);
 	ck_assert_int_eq(store_events(store, 0, 1000000, last_event, ids, &err), 0);
 	ck_assert_int_eq(ids[0], 501);
 	ck_assert_int_eq(ids[1], STORE_EVENTS_MAX + 500);

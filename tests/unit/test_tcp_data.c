@@ -425,17 +425,17 @@ END_TEST
 START_TEST(a_guest_that_sends_every_other_byte_costs_little)
 {
 	uint32_t base = p.seq;
-	uint64_t began;
+	clock_t began; /* of this process: a busy machine makes it no longer */
 
 	send_part(base, 0, 1);
 	recv_segment(&p);
-	began = clock_us();
+	began = clock();
 	for (uint32_t i = 0; i < 20000; i++) {
 		send_part(base, 2 + i * 3 % 60000, 3 + i * 3 % 60000);
 		if (i % 256 == 255)
 			recv_rest(&p);
 	}
-	ck_assert_uint_lt(clock_us() - began, 20000000);
+	ck_assert_int_lt(clock() - began, 20 * CLOCKS_PER_SEC);
 	for (uint32_t at = 1; at < 60003; at += 1000)
 		send_part(base, at, at + 1000 < 60003 ? at + 1000 : 60003);
 	expect_pattern(60003);

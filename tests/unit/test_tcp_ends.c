@@ -8,6 +8,7 @@ static int host;
 static void setup(void)
 {
 	rig_setup();
+	rig_freeze(); /* only rig_sleep() lets time pass, however slow the machine */
 	p = connect_peer(&host);
 }
 

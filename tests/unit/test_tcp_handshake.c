@@ -46,11 +46,10 @@ END_TEST
 START_TEST(a_refusal_is_a_reset_at_once)
 {
 	struct peer p = new_peer(GATEWAY, 1);
-	uint64_t began = clock_ms();
 
+	rig_freeze(); /* no timer can have a part in it */
 	send_syn(&p);
 	recv_segment(&p);
-	ck_assert_uint_lt(clock_ms() - began, 50);
 	ck_assert_uint_eq(seen.flags, TCP_RST | TCP_ACK);
 	ck_assert_uint_eq(seen.ack, p.seq);
 	ck_assert_uint_eq(rig_flows(), 0);

@@ -7,6 +7,7 @@ static uint8_t data[65536], buffer[65536];
 static void setup(void)
 {
 	rig_setup();
+	rig_freeze(); /* only rig_sleep() lets time pass, however slow the machine */
 	for (size_t i = 0; i < sizeof(data); i++)
 		data[i] = (uint8_t)(i * 5 + i / 253);
 }

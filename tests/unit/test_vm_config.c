@@ -52,7 +52,8 @@ START_TEST(text_reads_back)
 		read_text(
 			"{\"name\":\"a.b\",\"link\":{\"kind\":\"dgram\",\"path\":\"/tmp/x.sock\",\"handed\":true,"
 			"\"mtu\":4000},\"net\":{\"subnet\":\"172.16.0.0/16\",\"mac\":\"52:54:00:01:02:03\"},"
-			"\"dns\":{\"upstreams\":[\"1.1.1.1\",\"[::1]:5353\"],\"search\":[\"example.com\"]},"
+			"\"dns\":{\"upstreams\":[\"1.1.1.1\",\"[::1]:5353\"],\"search\":[\"example.com\"],"
+			"\"unlisted\":\"answer\"},"
 			"\"host_access\":true,\"ttl\":60,\"limits\":{\"rate_in\":1000000000000,"
 			"\"rate_out\":8000,\"max_flows\":1,\"new_flows\":1000000}}"),
 		0);
@@ -98,6 +99,8 @@ static const struct {
 	{"{\"name\":\"a\",\"dns\":{\"upstreams\":[\"one\"]}}", "dns.upstreams[0]"},
 	{"{\"name\":\"a\",\"dns\":{\"upstreams\":[\"1.1.1.1\",\"0.0.0.0\"]}}", "dns.upstreams[1]"},
 	{"{\"name\":\"a\",\"dns\":{\"search\":[\"a..b\"]}}", "dns.search[0]"},
+	{"{\"name\":\"a\",\"dns\":{\"unlisted\":\"maybe\"}}", "dns.unlisted"},
+	{"{\"name\":\"a\",\"dns\":{\"unlisted\":true}}", "dns.unlisted"},
 	{"{\"name\":\"a\",\"host_access\":1}", "host_access"},
 	{"{\"name\":\"a\",\"ttl\":-1}", "ttl"},
 	{"{\"name\":\"a\",\"limits\":[]}", "limits"},

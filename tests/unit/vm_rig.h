@@ -33,7 +33,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define RIG_BODIES 128
+#define RIG_BODIES 192
 
 struct vm_rig {
 	char dir[64];
@@ -43,7 +43,8 @@ struct vm_rig {
 	pid_t pid;
 	int code;
 	unsigned seen[RIG_BODIES];
-	int fd; /* the last one that came, or -1 */
+	uint64_t events_seen; /* through */
+	int fd;               /* the last one that came, or -1 */
 	bool (*answer)(struct vm_rig *rig, uint64_t id, const Netdp__Envelope *env, int *fds,
 		size_t n_fds);
 	/* the answer to the worker's last question */
@@ -100,6 +101,16 @@ static inline void rig_on_request(
 	rpc_reply_status(rig->rpc, id, rig->code, "as the test says");
 }
 
+static inline void rig_on_event(void *arg, const Netdp__Envelope *env, int *fds, size_t n_fds)
+{
+	struct vm_rig *rig = arg;
+
+	(void)fds;
+	(void)n_fds;
+	if (env->body_case == NETDP__ENVELOPE__BODY_EVENTS_SEEN)
+		rig->events_seen = env->events_seen->through;
+}
+
 static inline void rig_on_closed(void *arg, int err, const char *text)
 {
 	(void)arg;
@@ -148,7 +159,8 @@ static inline int vm_rig_asked(struct vm_rig *rig, Netdp__Envelope *env)
 /* As if the spawner had started one: a process that only sleeps has its pid. */
 static inline void vm_rig_worker(struct vm_rig *rig, struct vm *vm, enum supervised_how how)
 {
-	static const struct rpc_ops ops = {.request = rig_on_request, .closed = rig_on_closed};
+	static const struct rpc_ops ops = {
+		.request = rig_on_request, .event = rig_on_event, .closed = rig_on_closed};
 	struct process *process;
 	int pair[2];
 
@@ -166,6 +178,7 @@ static inline void vm_rig_worker(struct vm_rig *rig, struct vm *vm, enum supervi
 	}
 	ck_assert_int_eq(os_socketpair(AF_UNIX, SOCK_STREAM, true, pair), 0);
 	memset(rig->seen, 0, sizeof(rig->seen));
+	rig->events_seen = 0;
 	rig->rpc = rpc_new(rig->daemon.base, pair[1], "worker", NULL, &ops, rig);
 	process = process_new(rig->daemon.supervisor, vm->slot, vm->config.name, how);
 	vm->slot->process = process;

@@ -9,6 +9,8 @@
     tsi        what an AF_TSI kernel does, on top of it
     hybrid     a VMM with Firecracker's vsock
     vsock_guests  one guest for each transport of the vsock, with the same words for all
+    world      a network with real servers, and netctld in it
     servers    little HTTP, UDP and DNS servers on the host
+    browser    a headless Chromium
     xfer       streams whose every byte is checked (tests/tools/xfer.c)
 """

@@ -13,7 +13,7 @@ import tempfile
 import time
 import uuid
 
-from .process import Process, program, run, wait_for
+from .process import Process, end_left, program, run, wait_for
 
 BAD_LOG = re.compile(r"AddressSanitizer|runtime error:|LeakSanitizer|stack smashing|Assertion .* failed"
                      r"|ThreadSanitizer|buffer overflow detected|double free|bad system call", re.I)
@@ -152,6 +152,7 @@ class Daemon:
         return status
 
     def cleanup(self):
+        end_left(self.directory)
         if self.owns_directory:
             shutil.rmtree(self.directory, ignore_errors=True)
 

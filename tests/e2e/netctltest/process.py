@@ -13,6 +13,7 @@ SANITIZED = "asan" in os.path.basename(BUILD)
 SLOW = 3 if SANITIZED else 1
 
 _logs = []
+_started = []
 
 
 def program(name):
@@ -37,6 +38,16 @@ def wait_for(condition, timeout=10, what="a condition", interval=0.02):
         time.sleep(interval)
 
 
+def quickest(action, times=5):
+    """The least seconds of some attempts: a busy machine lengthens a few of them, a defect all."""
+    took = []
+    for _ in range(times):
+        began = time.monotonic()
+        action()
+        took.append(time.monotonic() - began)
+    return min(took)
+
+
 class Process:
     """A program in the background whose output goes to a log file."""
 
@@ -50,6 +61,7 @@ class Process:
                                           start_new_session=True)
         self.pid = self.popen.pid
         _logs.append((name, self.log_path))
+        _started.append(self)
 
     def log(self):
         with open(self.log_path, errors="replace") as f:
@@ -90,6 +102,14 @@ def run(argv, timeout=30, env=None, stdin=None, cwd=None):
                           input=stdin, stdin=subprocess.DEVNULL if stdin is None else None,
                           timeout=timeout * SLOW, errors="replace")
     return done.returncode, done.stdout, done.stderr
+
+
+def end_left(directory):
+    """Ends what a test that failed has left running with its logs in the directory."""
+    for process in _started:
+        if os.path.dirname(process.log_path) == directory and process.running():
+            process.kill()
+    _started[:] = [process for process in _started if process.running()]
 
 
 def forget_logs():

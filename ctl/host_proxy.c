@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: MIT */
+/* The host's own proxies. See host_proxy.h. */
+#include "ctl/host_proxy.h"
+
+#include "common/log.h"
+#include "common/os.h"
+
+#include <ctype.h>
+#include <event2/event.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define LINE_MAX_ NO_PROXY_LEN
+
+enum { NO_PROXY = HOST_PROXY_KINDS, KEYS };
+
+static const char *const keys[KEYS] = {"http-proxy", "https-proxy", "all-proxy", "no-proxy"};
+static const char *const variables[KEYS][2] = {{"http_proxy", NULL},
+	{"https_proxy", "HTTPS_PROXY"}, {"all_proxy", "ALL_PROXY"}, {"no_proxy", "NO_PROXY"}};
+
+/* What one source says. */
+struct source {
+	struct host_proxy proxies[HOST_PROXY_KINDS];
+	bool has_exceptions;
+	char exceptions[NO_PROXY_LEN];
+};
+
+struct host_proxies {
+	struct source env, file, now;
+	struct event *look;
+	struct stat seen;
+	void (*changed)(void *arg);
+	void *arg;
+	char path[PATH_MAX];
+};
+
+static int key_of(const char *key)
+{
+	for (int i = 0; i < KEYS; i++) {
+		if (strcmp(keys[i], key) == 0)
+			return i;
+	}
+	return -1;
+}
+
+bool host_proxy_key(const char *key)
+{
+	return key_of(key) >= 0;
+}
+
+/* where names the source in the log; an empty value is none. */
+static void take(struct source *source, int key, const char *value, const char *where)
+{
+	const char *why = "";
+	size_t bad = 0;
+
+	if (key == NO_PROXY) {
+		struct proxy_exception some[NO_PROXY_MAX];
+
+		source->has_exceptions = true;
+		snprintf(source->exceptions, sizeof(source->exceptions), "%s", value);
+		proxy_exceptions(source->exceptions, some, NO_PROXY_MAX, &bad);
+		if (bad)
+			log_warn("proxy", "exceptions.unreadable", "source=%s count=%zu", where, bad);
+		return;
+	}
+	source->proxies[key].set = *value != '\0';
+	if (!*value)
+		return;
+	source->proxies[key].usable = proxy_url_parse(value, &source->proxies[key].url,
+		source->proxies[key].password, &why) == 0;
+	if (!source->proxies[key].usable)
+		log_error("proxy", "host.unusable", "source=%s reason=\"%s\"", where, why);
+}
+
+static void read_environment(struct source *source)
+{
+	memset(source, 0, sizeof(*source));
+	for (int i = 0; i < KEYS; i++) {
+		for (int k = 1; k >= 0; k--) {
+			char *value = variables[i][k] ? getenv(variables[i][k]) : NULL;
+
+			if (!value)
+				continue;
+			take(source, i, value, variables[i][k]); /* the lower case wins */
+			os_wipe(value, strlen(value));
+			unsetenv(variables[i][k]);
+		}
+	}
+}
+
+static char *trim(char *s)
+{
+	char *end;
+
+	while (isspace((unsigned char)*s))
+		s++;
+	end = s + strlen(s);
+	while (end > s && isspace((unsigned char)end[-1]))
+		end--;
+	*end = '\0';
+	return s;
+}
+
+static void read_file(struct source *source, const char *path, bool seen[KEYS])
+{
+	char line[LINE_MAX_ + 64], buffer[4096];
+	FILE *f = fopen(path, "re");
+
+	memset(source, 0, sizeof(*source));
+	if (!f)
+		return;
+	setvbuf(f, buffer, _IOFBF, sizeof(buffer));
+	while (fgets(line, sizeof(line), f)) {
+		char *equals = strchr(line, '='), *key = trim(line);
+		int which;
+
+		if (!equals || *key == '#' || *key == ';')
+			continue;
+		*equals = '\0';
+		which = key_of(trim(key));
+		if (which < 0)
+			continue;
+		seen[which] = true;
+		take(source, which, trim(equals + 1), keys[which]);
+	}
+	fclose(f);
+	os_wipe(line, sizeof(line));
+	os_wipe(buffer, sizeof(buffer));
+}
+
+/* The file's keys over the environment's. */
+static void read_again(struct host_proxies *h)
+{
+	bool seen[KEYS] = {false};
+
+	read_file(&h->file, h->path, seen);
+	h->now = h->env;
+	for (int i = 0; i < HOST_PROXY_KINDS; i++) {
+		if (seen[i])
+			h->now.proxies[i] = h->file.proxies[i];
+	}
+	if (seen[NO_PROXY])
+		memcpy(h->now.exceptions, h->file.exceptions, sizeof(h->now.exceptions));
+	os_wipe(&h->file, sizeof(h->file));
+}
+
+static bool look_again(struct host_proxies *h)
+{
+	struct stat now;
+
+	if (!*h->path || stat(h->path, &now) < 0)
+		memset(&now, 0, sizeof(now));
+	if (now.st_ino == h->seen.st_ino && now.st_dev == h->seen.st_dev &&
+		now.st_size == h->seen.st_size && now.st_mtime == h->seen.st_mtime)
+		return false;
+	h->seen = now;
+	read_again(h);
+	return true;
+}
+
+static void on_look(evutil_socket_t fd, short what, void *arg)
+{
+	struct host_proxies *h = arg;
+
+	(void)fd;
+	(void)what;
+	if (look_again(h))
+		h->changed(h->arg);
+}
+
+const struct host_proxy *host_proxies_of(const struct host_proxies *h, enum host_proxy_of which)
+{
+	const struct host_proxy *proxy = &h->now.proxies[which];
+
+	return proxy->set ? proxy : &h->now.proxies[HOST_PROXY_ALL];
+}
+
+const char *host_proxies_exceptions(const struct host_proxies *h)
+{
+	return h->now.exceptions;
+}
+
+struct host_proxies *host_proxies_new(
+	struct event_base *base, const char *path, void (*changed)(void *arg), void *arg)
+{
+	static const struct timeval often = {.tv_sec = HOST_PROXY_S};
+	struct host_proxies *h = calloc(1, sizeof(*h));
+
+	if (!h)
+		return NULL;
+	h->changed = changed;
+	h->arg = arg;
+	snprintf(h->path, sizeof(h->path), "%s", path);
+	read_environment(&h->env);
+	h->now = h->env;
+	look_again(h);
+	h->look = event_new(base, -1, EV_PERSIST, on_look, h);
+	if (h->look && event_add(h->look, &often) == 0)
+		return h;
+	host_proxies_free(h);
+	return NULL;
+}
+
+void host_proxies_free(struct host_proxies *h)
+{
+	if (!h)
+		return;
+	if (h->look)
+		event_free(h->look);
+	os_wipe(h, sizeof(*h));
+	free(h);
+}

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT */
+/* What dial.c has for the other parts of the door. Nobody else includes this. */
+#ifndef DATAPLANE_EGRESS_DIAL_INTERNAL_H
+#define DATAPLANE_EGRESS_DIAL_INTERNAL_H
+
+#include "dataplane/egress/dial.h"
+
+/* As egress_dial() of TCP for a guest's flow, to an address that the operator has named, outside the
+ * bounds of half-open connects: the flow counts as one already. */
+int egress_dial_host(struct egress *egress, const struct endpoint *host, egress_done_fn done,
+	void *arg, struct egress_request **request);
+
+/* Counts it, and reports it within a second. */
+void egress_proxy_trouble(struct egress *egress, uint8_t server, enum proxy_trouble trouble);
+
+#endif
