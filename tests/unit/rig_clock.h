@@ -22,6 +22,16 @@ uint64_t clock_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec + rig_ahead_ns;
 }
 
+/* From here on only what is added to rig_ahead_ns lets time pass. */
+static inline void rig_freeze(void)
+{
+	uint64_t ahead = rig_ahead_ns;
+
+	rig_ahead_ns = 0;
+	rig_frozen_ns = clock_ns();
+	rig_ahead_ns = ahead;
+}
+
 uint64_t clock_us(void)
 {
 	return clock_ns() / 1000;

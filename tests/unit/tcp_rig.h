@@ -139,16 +139,6 @@ static void rig_stop(evutil_socket_t fd, short what, void *arg)
 	loop_stop(worker_loop(rig.worker));
 }
 
-/* From here on only rig_sleep() lets time pass. */
-static inline void rig_freeze(void)
-{
-	uint64_t ahead = rig_ahead_ns;
-
-	rig_ahead_ns = 0;
-	rig_frozen_ns = clock_ns();
-	rig_ahead_ns = ahead;
-}
-
 /* Lets the loop run for so many real milliseconds. */
 static inline void rig_run(int ms)
 {
