@@ -539,7 +539,7 @@ const COLUMNS = [
 	{key: 'proto', title: 'Protocol'},
 	{key: 'guest', title: 'Guest', mono: true},
 	{key: 'dir', title: 'Way', text: (f) => f.dir === 'in' ? '← in' : '→ out'},
-	{key: 'remote', title: 'Remote', mono: true, text: (f) => clean(f.name ? f.name + ' ' + f.remote : f.remote)},
+	{key: 'remote', title: 'Remote', mono: true},
 	{key: 'state', title: 'State'},
 	{key: 'age_ms', title: 'Age', number: true, text: (f) => ageText(f.age_ms)},
 	{key: 'tx_bytes', title: 'Sent', number: true, text: (f) => bytesText(f.tx_bytes)},

@@ -77,7 +77,7 @@ def dashboard(daemon):
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
     if not shutil.which("chromium"):
-        pytest.exit("no chromium: packaging/deps test", 2)
+        pytest.fail("no chromium: packaging/deps test")
     # A name that an attacker made to lead here.
     it = Browser(str(tmp_path_factory.mktemp("browser")), "--host-resolver-rules=MAP evil.example 127.0.0.1")
     yield it
@@ -105,13 +105,19 @@ def rules(daemon, name="web"):
 
 def test_refusal_appears_and_one_click_admits_it(daemon, guests, web, tab):
     guest = guests.add(TapGuest(daemon, "web", policy=CLOSED))
-    began = time.monotonic()
-    assert knock(guest, web.port) == ""
+
+    def appears(port):
+        began = time.monotonic()
+        assert knock(guest, port) == ""
+        assert "by rule 0" in tab.wait((ROW % ("%s:%d" % (GATEWAY, port))) + ".innerText", 5)
+        return time.monotonic() - began
+    # A busy machine delays some.
+    took = [appears(port) for port in (1, 2, web.port)]
+    assert min(took) < 1, took
     row = ROW % ("%s:%d" % (GATEWAY, web.port))
-    assert "by rule 0" in tab.wait(row + ".innerText", 5)
-    assert time.monotonic() - began < 1 * SLOW
     assert tab.run(row + ".querySelector('button').innerText") == "Allow %s, tcp port %d" % (GATEWAY, web.port)
-    tab.click("#refusals-list button")
+    tab.run(row + ".querySelector('button').id = 'it'")
+    tab.click("#it")
     tab.wait(row + ".className === 'allowed'")
     assert "is the first rule of web’s policy now" in tab.run(row + ".innerText")
     assert rules(daemon) == [{"action": "allow", "to": [GATEWAY], "ports": [str(web.port)], "proto": "tcp"},
