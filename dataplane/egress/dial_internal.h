@@ -17,7 +17,7 @@ struct egress_relays {
 };
 struct egress_relays *egress_relays(struct egress *egress);
 
-/* Counts it, and reports it within a second. */
+/* Counts it, and reports it soon. */
 void egress_proxy_trouble(struct egress *egress, uint8_t server, enum proxy_trouble trouble);
 
 #endif

@@ -292,14 +292,23 @@ def test_the_host_itself_is_reached_straight(daemon, world):
         assert daemon.counters("guest")["proxy.tunnels"] == 0
 
 
-def test_hot_change(daemon):
+def test_hot_change(world, daemon):
     """The next flow goes the new way; one that stands goes on."""
+    echo = world.echo(4042)
     with guest_of(daemon, "none") as guest:
+        out = os.path.join(guest.directory, "echoed")
+        stands = guest.popen("(echo one; while [ ! -e %s.go ]; do sleep 0.1; done; echo two)"
+                             " | socat -t 5 - TCP:%s:4042 >%s" % (out, HERE, out))
+        wait_for(lambda: os.path.exists(out) and open(out).read() == "one\n", 5, "an echo")
         assert page(guest) == "page.example at " + HERE
         daemon.ask("PATCH", "/v1/vms/guest", {"proxy": {"url": url("socks5", 1080)}})
         assert page(guest) == "page.example at " + THERE
+        open(out + ".go", "w").close()
+        wait_for(lambda: open(out).read() == "one\ntwo\n", 5, "the second echo")
         daemon.ask("PATCH", "/v1/vms/guest", {"proxy": {"url": "none"}})
         assert page(guest) == "page.example at " + HERE
+        stands.stop(2)
+    echo.stop(2)
 
 
 def test_the_policy_comes_first(daemon):

@@ -283,6 +283,24 @@ START_TEST(a_dead_proxy_is_no_way_there)
 }
 END_TEST
 
+START_TEST(one_that_stays_dead_is_told_less_often)
+{
+	uint16_t port = nobodys_port();
+
+	outcome(one(PROXY_SOCKS5, port));
+	expect_told(PROXY_UNREACHABLE, 1);
+	for (unsigned i = 1; i <= 3; i++) {
+		done_calls = 0;
+		outcome(one(PROXY_SOCKS5, port));
+		rig_ahead_ns += 2000000000;
+		ck_assert_uint_eq(told[PROXY_UNREACHABLE], 1);
+	}
+	rig_ahead_ns += 10000000000;
+	ck_assert_int_eq(loop_run(loop), 0);
+	ck_assert_uint_eq(told[PROXY_UNREACHABLE], 1 + 3);
+}
+END_TEST
+
 START_TEST(one_without_an_address)
 {
 	struct proxies *p = one(PROXY_SOCKS5, 1);
@@ -623,6 +641,7 @@ int main(void)
 	tcase_add_test(tcp, http_connect);
 	tcase_add_test(tcp, what_the_proxy_refuses);
 	tcase_add_test(tcp, a_dead_proxy_is_no_way_there);
+	tcase_add_test(tcp, one_that_stays_dead_is_told_less_often);
 	tcase_add_test(tcp, one_without_an_address);
 	tcase_add_test(tcp, one_that_hangs_up);
 	tcase_add_test(tcp, one_that_speaks_something_else);
