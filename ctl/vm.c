@@ -158,8 +158,8 @@ int vms_compile_policy(const struct vms *vms, const struct proxy_config *proxy,
 	return policy_compile(policy, path, vms->own, vms->n_own, table, len, err);
 }
 
-int vm_compile_policy(const struct vm *vm, struct policy *policy, const char *path,
-	uint8_t **table, size_t *len, struct error *err)
+int vm_compile_policy(const struct vm *vm, struct policy *policy, const char *path, uint8_t **table,
+	size_t *len, struct error *err)
 {
 	return vms_compile_policy(vm->vms, &vm->config.proxy, policy, path, table, len, err);
 }
@@ -492,7 +492,7 @@ void vm_take_config(struct vm *vm, const struct vm_config *config, struct comple
 	bool hosts = vm->config.host_access != config->host_access;
 	bool fake_ip = vm_fake_ip(vm);
 	bool limits = !limits_config_equal(&vm->config.limits, &config->limits);
-	bool proxy = memcmp(&vm->config.proxy, &config->proxy, sizeof(config->proxy)) != 0;
+	bool proxy = !proxy_config_equal(&vm->config.proxy, &config->proxy);
 
 	vm_proxy_take(vm, &config->proxy);
 	vm->config = *config;

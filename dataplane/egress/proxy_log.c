@@ -6,7 +6,8 @@
 
 static void on_flush(struct timer *timer)
 {
-	struct proxy_log *log = (struct proxy_log *)((char *)timer - offsetof(struct proxy_log, flush));
+	struct proxy_log *log =
+		(struct proxy_log *)((char *)timer - offsetof(struct proxy_log, flush));
 
 	for (uint8_t server = 0; server < PROXY_SERVERS_MAX; server++) {
 		for (unsigned i = 0; i < PROXY_TROUBLES; i++) {
