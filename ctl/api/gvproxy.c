@@ -70,7 +70,7 @@ static struct vm *vm_of(struct netctld *daemon, struct evhttp_request *http)
 	socklen_t len = sizeof(at);
 	char path[sizeof(at.sun_path) + 1] = "", *name;
 
-	if (getsockname(fd, (struct sockaddr *)&at, &len) < 0 || at.sun_family != AF_UNIX)
+	if (fd < 0 || getsockname(fd, (struct sockaddr *)&at, &len) < 0 || at.sun_family != AF_UNIX)
 		return NULL;
 	memcpy(path, at.sun_path, sizeof(at.sun_path));
 	name = strrchr(path, '/');
