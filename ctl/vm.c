@@ -158,8 +158,8 @@ int vms_compile_policy(const struct vms *vms, const struct proxy_config *proxy,
 	return policy_compile(policy, path, vms->own, vms->n_own, table, len, err);
 }
 
-int vm_compile_policy(const struct vm *vm, struct policy *policy, const char *path,
-	uint8_t **table, size_t *len, struct error *err)
+int vm_compile_policy(const struct vm *vm, struct policy *policy, const char *path, uint8_t **table,
+	size_t *len, struct error *err)
 {
 	return vms_compile_policy(vm->vms, &vm->config.proxy, policy, path, table, len, err);
 }
