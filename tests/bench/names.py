@@ -70,9 +70,10 @@ def rounds(options, guest, places):
     daemon = guest.daemon
     vm = daemon.ask("GET", "/v1/vms")["items"][0]["name"]
     daemon.netctl("hosts", "set", vm, "%s=%s" % (NAME, guest.host))
-    for _ in range(options.rounds):
+    for number in range(options.rounds):
         for title, _, command in LOADS:
-            for how, policy in POLICIES.items():
+            turns = list(POLICIES.items())
+            for how, policy in turns if number % 2 else reversed(turns):
                 daemon.ask("PUT", "/v1/vms/%s/policy" % vm, policy)
                 resolve(guest)
                 before = checked(daemon, vm)
