@@ -116,10 +116,11 @@ static int take_variable(struct cli *cli, struct proxy_option *option, const cha
 	int status;
 
 	if (!value)
-		return cli_error(cli, STATUS_FAILURE, "--proxy-env %s: there is no such variable",
-			name);
+		return cli_error(
+			cli, STATUS_FAILURE, "--proxy-env %s: there is no such variable", name);
 	if (strlen(value) >= sizeof(url))
-		return cli_error(cli, STATUS_FAILURE, "--proxy-env %s: its value is too long", name);
+		return cli_error(
+			cli, STATUS_FAILURE, "--proxy-env %s: its value is too long", name);
 	memcpy(url, value, strlen(value) + 1);
 	os_wipe(value, strlen(value));
 	unsetenv(name);

@@ -24,12 +24,16 @@ enum {
 
 #define OPTIONS_PROXY                                                                              \
 	{OPT_PROXY, 0, "proxy", "URL", "http://, socks5://[USER@]HOST[:PORT], host, or none"},     \
-		{OPT_PROXY_FROM, 0, "proxy-from", "FILE", "take the URL, with its password, from FILE or -"}, \
+		{OPT_PROXY_FROM, 0, "proxy-from", "FILE",                                          \
+			"take the URL, with its password, from FILE or -"},                        \
 		{OPT_PROXY_ENV, 0, "proxy-env", "VARIABLE", "take it from the environment"},       \
-		{OPT_NO_PROXY, 0, "no-proxy", "LIST", "names, addresses and prefixes that go straight there"}, \
-		{OPT_PROXY_FAILURE, 0, "proxy-failure", "WHAT", "refuse (default), or direct: what if it fails"}, \
+		{OPT_NO_PROXY, 0, "no-proxy", "LIST",                                              \
+			"names, addresses and prefixes that go straight there"},                   \
+		{OPT_PROXY_FAILURE, 0, "proxy-failure", "WHAT",                                    \
+			"refuse (default), or direct: what if it fails"},                          \
 	{                                                                                          \
-		OPT_FAKE_IP, 0, "fake-ip", "WHEN", "auto, on or off: 198.18.0.0/15 stands for names" \
+		OPT_FAKE_IP, 0, "fake-ip", "WHEN",                                                 \
+			"auto, on or off: 198.18.0.0/15 stands for names"                          \
 	}
 
 struct proxy_option {

@@ -31,8 +31,7 @@ int vm_set(struct cli *cli, const struct args *args)
 	if (status)
 		json_object_put(body);
 	else
-		status = http_call(
-			cli, "PATCH", http_path("vms", args->words[0], NULL), body, &vm);
+		status = http_call(cli, "PATCH", http_path("vms", args->words[0], NULL), body, &vm);
 	if (!status)
 		status = proxy_option_send(cli, &proxy, args->words[0]);
 	if (!status && cli->output == OUTPUT_JSON)

@@ -18,8 +18,8 @@
 enum { NO_PROXY = HOST_PROXY_KINDS, KEYS };
 
 static const char *const keys[KEYS] = {"http-proxy", "https-proxy", "all-proxy", "no-proxy"};
-static const char *const variables[KEYS][2] = {{"http_proxy", NULL},
-	{"https_proxy", "HTTPS_PROXY"}, {"all_proxy", "ALL_PROXY"}, {"no_proxy", "NO_PROXY"}};
+static const char *const variables[KEYS][2] = {{"http_proxy", NULL}, {"https_proxy", "HTTPS_PROXY"},
+	{"all_proxy", "ALL_PROXY"}, {"no_proxy", "NO_PROXY"}};
 
 /* What one source says. */
 struct source {
@@ -64,14 +64,15 @@ static void take(struct source *source, int key, const char *value, const char *
 		snprintf(source->exceptions, sizeof(source->exceptions), "%s", value);
 		proxy_exceptions(source->exceptions, some, NO_PROXY_MAX, &bad);
 		if (bad)
-			log_warn("proxy", "exceptions.unreadable", "source=%s count=%zu", where, bad);
+			log_warn("proxy", "exceptions.unreadable", "source=%s count=%zu", where,
+				bad);
 		return;
 	}
 	source->proxies[key].set = *value != '\0';
 	if (!*value)
 		return;
 	source->proxies[key].usable = proxy_url_parse(value, &source->proxies[key].url,
-		source->proxies[key].password, &why) == 0;
+					      source->proxies[key].password, &why) == 0;
 	if (!source->proxies[key].usable)
 		log_error("proxy", "host.unusable", "source=%s reason=\"%s\"", where, why);
 }

@@ -414,8 +414,8 @@ int policy_compile(const struct policy *policy, const char *path, const struct p
 
 	/* The struct is ours: what lies behind the rules is scratch for a preset's. */
 	if (policy->has_preset) {
-		in.n_rules += add_preset(policy, own, n_own, policy->rules + policy->n_rules,
-			&in.default_allow);
+		in.n_rules += add_preset(
+			policy, own, n_own, policy->rules + policy->n_rules, &in.default_allow);
 		in.default_by = POLICY_BY_PRESET;
 	}
 	status = policy_table_compile(&in, table, len, &bad);

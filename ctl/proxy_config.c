@@ -63,8 +63,8 @@ static int take_scheme(const char **text, struct proxy_url *url, const char **wh
 	return strstr(*text, "://") ? -1 : 0;
 }
 
-static int take_user(const char **text, size_t *len, struct proxy_url *url, char *password,
-	const char **why)
+static int take_user(
+	const char **text, size_t *len, struct proxy_url *url, char *password, const char **why)
 {
 	const char *end = NULL, *colon;
 
@@ -161,8 +161,8 @@ char *proxy_url_format(const struct proxy_url *url, bool shown, char *buf)
 	bool six = strchr(url->host, ':') != NULL;
 
 	for (const char *p = url->user; *p; p++)
-		n += snprintf(buf + n, PROXY_URL_LEN - (size_t)n, strchr(plain, *p) ? "%c" : "%%%02X",
-			(unsigned char)*p);
+		n += snprintf(buf + n, PROXY_URL_LEN - (size_t)n,
+			strchr(plain, *p) ? "%c" : "%%%02X", (unsigned char)*p);
 	snprintf(buf + n, PROXY_URL_LEN - (size_t)n, "%s%s%s%s%s:%u", shown ? ":***" : "",
 		url->has_user ? "@" : "", six ? "[" : "", url->host, six ? "]" : "", url->port);
 	return buf;
@@ -200,7 +200,8 @@ bool proxy_exception_parse(const char *text, size_t len, struct proxy_exception 
 	if (!domain_name_valid(text))
 		return false;
 	for (size_t i = 0; text[i]; i++)
-		out->domain[i] = (char)(text[i] >= 'A' && text[i] <= 'Z' ? text[i] | 0x20 : text[i]);
+		out->domain[i] = (char)(text[i] >= 'A' && text[i] <= 'Z' ? text[i] | 0x20
+									 : text[i]);
 	return true;
 }
 
@@ -262,8 +263,8 @@ static int read_no_proxy(struct json_object *obj, struct proxy_config *config, s
 			return error_set(err, 400, field,
 				"\"%.64s\" is not ADDRESS, ADDRESS/BITS, a domain or *", text);
 		if (len + strlen(text) + 2 > sizeof(config->no_proxy))
-			return error_set(err, 400, field, "the list is longer than %d bytes",
-				NO_PROXY_LEN);
+			return error_set(
+				err, 400, field, "the list is longer than %d bytes", NO_PROXY_LEN);
 		len += (size_t)snprintf(config->no_proxy + len, sizeof(config->no_proxy) - len,
 			"%s%s", len ? "," : "", text);
 	}
@@ -320,9 +321,10 @@ struct json_object *proxy_config_json(const struct proxy_config *config)
 	char url[PROXY_URL_LEN];
 
 	json_put_string(obj, "url",
-		config->use == PROXY_USE_NONE           ? "none"
-			: config->use == PROXY_USE_HOST ? "host"
-							: proxy_url_format(&config->url, false, url));
+		config->use == PROXY_USE_NONE ? "none"
+			: config->use == PROXY_USE_HOST
+			? "host"
+			: proxy_url_format(&config->url, false, url));
 	for (const char *p = config->no_proxy; *p; p += strspn(p, ",")) {
 		size_t len = strcspn(p, ",");
 
@@ -333,6 +335,13 @@ struct json_object *proxy_config_json(const struct proxy_config *config)
 	json_put_string(obj, "on_failure", failures[config->direct_on_failure]);
 	json_put_string(obj, "fake_ip", fakes[config->fake_ip]);
 	return obj;
+}
+
+bool proxy_config_equal(const struct proxy_config *a, const struct proxy_config *b)
+{
+	return a->use == b->use && proxy_url_equal(&a->url, &b->url) &&
+		a->direct_on_failure == b->direct_on_failure && a->fake_ip == b->fake_ip &&
+		strcmp(a->no_proxy, b->no_proxy) == 0;
 }
 
 bool proxy_config_is_default(const struct proxy_config *config)

@@ -58,8 +58,7 @@ struct proxy_exception {
  * "" (the caller wipes it); NULL: a password is an error. 0, or -1 and *why in a few words that do not
  * show it.
  */
-int proxy_url_parse(
-	const char *text, struct proxy_url *url, char *password, const char **why);
+int proxy_url_parse(const char *text, struct proxy_url *url, char *password, const char **why);
 /* Without a password; shown: ":***" where it has one. buf has PROXY_URL_LEN. */
 char *proxy_url_format(const struct proxy_url *url, bool shown, char *buf);
 bool proxy_url_equal(const struct proxy_url *a, const struct proxy_url *b);
@@ -68,12 +67,12 @@ bool proxy_url_equal(const struct proxy_url *a, const struct proxy_url *b);
 bool proxy_exception_parse(const char *text, size_t len, struct proxy_exception *out);
 /* Those of a list with commas or blanks between them, at most max; what is none is left out and counted
  * in *bad (may be NULL). */
-size_t proxy_exceptions(
-	const char *list, struct proxy_exception *out, size_t max, size_t *bad);
+size_t proxy_exceptions(const char *list, struct proxy_exception *out, size_t max, size_t *bad);
 
 /* The member `proxy` of doc, which may be absent: none. 0 or -1. */
 int proxy_config_read(struct json_object *doc, struct proxy_config *config, struct error *err);
 struct json_object *proxy_config_json(const struct proxy_config *config);
+bool proxy_config_equal(const struct proxy_config *a, const struct proxy_config *b);
 /* Whether it says no more than that there is none. */
 bool proxy_config_is_default(const struct proxy_config *config);
 

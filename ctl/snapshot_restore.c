@@ -284,8 +284,7 @@ static int prepare(struct vm *vm, struct plan *plan, struct record *record, stru
 	compiled = vm_compile_policy(
 		vm, record->policy, "policy", &plan->table, &plan->table_len, err);
 	SWAP(vm->config.proxy, plan->proxy);
-	if (compiled < 0 ||
-		prepare_guest(vm, plan, record, err) < 0)
+	if (compiled < 0 || prepare_guest(vm, plan, record, err) < 0)
 		return -1;
 	SWAP(plan->policy, record->policy);
 	SWAP(plan->hosts, record->hosts);

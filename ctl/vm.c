@@ -492,7 +492,7 @@ void vm_take_config(struct vm *vm, const struct vm_config *config, struct comple
 	bool hosts = vm->config.host_access != config->host_access;
 	bool fake_ip = vm_fake_ip(vm);
 	bool limits = !limits_config_equal(&vm->config.limits, &config->limits);
-	bool proxy = memcmp(&vm->config.proxy, &config->proxy, sizeof(config->proxy)) != 0;
+	bool proxy = !proxy_config_equal(&vm->config.proxy, &config->proxy);
 
 	vm_proxy_take(vm, &config->proxy);
 	vm->config = *config;

@@ -17,7 +17,7 @@
 
 #define SEALED_AS "proxy password" /* no secret's name: it has a blank */
 #define EXCEPTIONS_MAX (2 * NO_PROXY_MAX)
-#define TICKS 20 /* seconds between two questions for a name that is in use */
+#define TICKS 20            /* seconds between two questions for a name that is in use */
 #define FAKE_IP 0xc6120000u /* 198.18.0.0/15 */
 #define FAKE_IP_BITS 15
 
@@ -42,8 +42,8 @@ static int take(struct vm *vm, uint8_t *sealed, size_t len)
 	return 0;
 }
 
-int vm_proxy_password_set(struct vm *vm, const void *value, size_t len, struct completion *wait,
-	struct error *err)
+int vm_proxy_password_set(
+	struct vm *vm, const void *value, size_t len, struct completion *wait, struct error *err)
 {
 	const char *name = vm->config.name;
 	size_t sealed_len = len + SECRET_KEY_OVERHEAD;
@@ -78,10 +78,8 @@ int vm_proxy_password_set(struct vm *vm, const void *value, size_t len, struct c
 int vm_proxy_password_delete(struct vm *vm, struct completion *wait, struct error *err)
 {
 	if (!vm->proxy.password)
-		return error_set(
-			err, 404, NULL, "VM %s has no proxy password", vm->config.name);
-	if (!vm->ephemeral &&
-		store_proxy_password_delete(vm->vms->store, vm->config.name, err) < 0)
+		return error_set(err, 404, NULL, "VM %s has no proxy password", vm->config.name);
+	if (!vm->ephemeral && store_proxy_password_delete(vm->vms->store, vm->config.name, err) < 0)
 		return -1;
 	forget(vm);
 	vm_event(vm, "proxy.password_deleted", NULL);
@@ -158,8 +156,7 @@ static void add_server(struct vm *vm, struct vm_proxy_told *told, const struct p
 		.user = url->user,
 		.password = told->passwords[n]};
 	if (vm->vms->proxy_names)
-		server->n_addrs =
-			proxy_names_get(vm->vms->proxy_names, url->host, server->addrs);
+		server->n_addrs = proxy_names_get(vm->vms->proxy_names, url->host, server->addrs);
 	memcpy(told->passwords[n], password, PROXY_WORD_LEN);
 }
 
@@ -215,8 +212,8 @@ void vm_proxy_tell(struct vm *vm, struct vm_proxy_told *told)
 	told->exceptions = calloc(EXCEPTIONS_MAX, sizeof(*told->exceptions));
 	if (!told->exceptions)
 		return;
-	told->msg.n_exceptions =
-		proxy_exceptions(config->no_proxy, told->exceptions, NO_PROXY_MAX, NULL);
+	told->msg.n_exceptions = proxy_exceptions(
+		config->no_proxy, told->exceptions, NO_PROXY_MAX, NULL);
 	if (config->use == PROXY_USE_HOST && vm->vms->host_proxies)
 		told->msg.n_exceptions += proxy_exceptions(
 			host_proxies_exceptions(vm->vms->host_proxies),
@@ -251,8 +248,8 @@ bool vms_fake_ip(const struct vms *vms, const struct proxy_config *proxy)
 	for (size_t i = 0; i < vms->n_own; i++) {
 		const struct addr *own = &vms->own[i].addr;
 
-		if (addr_is_v4(own) && addr_v4(own) >> (32 - FAKE_IP_BITS) ==
-				FAKE_IP >> (32 - FAKE_IP_BITS))
+		if (addr_is_v4(own) &&
+			addr_v4(own) >> (32 - FAKE_IP_BITS) == FAKE_IP >> (32 - FAKE_IP_BITS))
 			return true;
 	}
 	return false;
@@ -270,14 +267,14 @@ static void show_host(const struct vm *vm, struct json_object *doc)
 	char url[PROXY_URL_LEN];
 
 	for (int i = 0; i < HOST_PROXY_KINDS; i++) {
-		const struct host_proxy *proxy =
-			host_proxies_of(vm->vms->host_proxies, (enum host_proxy_of)i);
+		const struct host_proxy *proxy = host_proxies_of(
+			vm->vms->host_proxies, (enum host_proxy_of)i);
 
 		json_put_string(all, names[i],
-			!proxy->set               ? NULL
-				: !proxy->usable  ? "unusable"
-						  : proxy_url_format(&proxy->url,
-							    *proxy->password != '\0', url));
+			!proxy->set ? NULL
+				: !proxy->usable
+				? "unusable"
+				: proxy_url_format(&proxy->url, *proxy->password != '\0', url));
 	}
 	json_object_object_add(doc, "host", all);
 }
@@ -338,8 +335,8 @@ static bool uses(const struct vm *vm, const char *name)
 	if (config->use == PROXY_USE_NONE || !vm->vms->host_proxies)
 		return false;
 	for (int i = 0; i < HOST_PROXY_KINDS; i++) {
-		const struct host_proxy *proxy =
-			host_proxies_of(vm->vms->host_proxies, (enum host_proxy_of)i);
+		const struct host_proxy *proxy = host_proxies_of(
+			vm->vms->host_proxies, (enum host_proxy_of)i);
 
 		if (proxy->set && proxy->usable && strcasecmp(proxy->url.host, name) == 0)
 			return true;

@@ -33,8 +33,8 @@ void vm_proxy_clear(struct vm *vm);
 int vm_proxy_restore(struct vm *vm, struct error *err);
 
 /* 1 to 255 bytes, none of them 0; the caller wipes value. 409 where the proxy is no URL with a user. */
-int vm_proxy_password_set(struct vm *vm, const void *value, size_t len, struct completion *wait,
-	struct error *err);
+int vm_proxy_password_set(
+	struct vm *vm, const void *value, size_t len, struct completion *wait, struct error *err);
 int vm_proxy_password_delete(struct vm *vm, struct completion *wait, struct error *err);
 /* Before vm->config.proxy becomes this one: a password that is for another goes, from the store
  * (persistent VMs), then, once nothing can fail, from here. */

@@ -300,9 +300,12 @@ struct worker_stats {
 	uint32_t busy_queued;  /* packets that wait for the guest or the host */
 };
 
+#define WORKER_FLOW_VSOCK 40
+
 struct worker_flow {
-	int proto; /* 1, 6, 17 */
+	int proto; /* 1, 6, 17, or WORKER_FLOW_VSOCK: then ports, and the addresses may be unset */
 	bool inbound;
+	uint32_t vsock_guest, vsock_host;
 	struct endpoint guest;
 	struct endpoint remote; /* as the guest sees it */
 	struct endpoint host;   /* what the host side is connected to, or came from */

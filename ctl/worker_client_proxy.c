@@ -70,7 +70,6 @@ void worker_client_proxy_set(struct worker_client *client, const struct worker_p
 	worker_client_proxy_put(proxies, &msg);
 	env.body_case = NETDP__ENVELOPE__BODY_PROXY_SET;
 	env.proxy_set = &msg.msg;
-	worker_client_call_plain(
-		client, &env, NULL, 0, WORKER_CLIENT_DEADLINE_MS, done, arg);
+	worker_client_call_plain(client, &env, NULL, 0, WORKER_CLIENT_DEADLINE_MS, done, arg);
 	worker_client_proxy_done(&msg);
 }

@@ -108,10 +108,11 @@ void control_proxy_trouble(void *arg, uint8_t server, enum proxy_trouble trouble
 {
 	struct control *control = arg;
 	Netdp__Envelope env = NETDP__ENVELOPE__INIT;
-	Netdp__ProxyTrouble msg = NETDP__PROXY_TROUBLE__INIT;
+	Netdp__ProxyTrouble msg;
 
 	if (!control_can_send(control))
 		return;
+	netdp__proxy_trouble__init(&msg);
 	msg.server = server;
 	msg.reason = wire_put_text(proxy_trouble_text(trouble));
 	msg.count = count;

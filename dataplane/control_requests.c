@@ -448,6 +448,8 @@ static void put_flow(Netdp__Flows__Flow *out, const struct flow_info *flow)
 	out->remote_port = flow->key.remote.port;
 	out->host = wire_put_addr(&flow->host.addr);
 	out->host_port = flow->host.port;
+	out->vsock_guest = flow->vsock_guest;
+	out->vsock_host = flow->vsock_host;
 	out->state = wire_put_text(flow->state ? flow->state : "");
 	out->age_ms = flow->age_ms;
 	out->idle_ms = flow->idle_ms;

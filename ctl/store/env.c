@@ -51,7 +51,8 @@ int store_secrets(
 
 int store_secrets_count(struct store *store, int64_t *n, struct error *err)
 {
-	sqlite3_stmt *stmt = database_prepare(store, err, "SELECT (SELECT count(*) FROM secrets) + (SELECT count(*) FROM proxy_passwords)",
+	sqlite3_stmt *stmt = database_prepare(store, err,
+		"SELECT (SELECT count(*) FROM secrets) + (SELECT count(*) FROM proxy_passwords)",
 		"");
 	int status = stmt ? database_step(store, stmt, err) : -1;
 

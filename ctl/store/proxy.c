@@ -2,8 +2,8 @@
 /* Sealed passwords for proxies in the store. See store.h. */
 #include "ctl/store/database.h"
 
-int store_proxy_password_set(struct store *store, const char *vm, const void *sealed, size_t len,
-	struct error *err)
+int store_proxy_password_set(
+	struct store *store, const char *vm, const void *sealed, size_t len, struct error *err)
 {
 	return database_run(store, err,
 		"INSERT INTO proxy_passwords (vm, sealed) VALUES (?1, ?2)"

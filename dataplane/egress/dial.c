@@ -64,6 +64,7 @@ struct egress {
 	size_t half_open;
 	struct proxies *proxies; /* NULL: all flows go straight there */
 	struct proxy_log troubles;
+	struct egress_relays relays;
 	struct siphash_key seed; /* of the buckets, since guests choose destinations */
 	struct egress_request *requests[REQUEST_BUCKETS];
 };
@@ -687,6 +688,11 @@ void egress_on_proxy_trouble(struct egress *e, proxy_trouble_fn fn, void *arg)
 {
 	e->troubles.tell = fn;
 	e->troubles.arg = arg;
+}
+
+struct egress_relays *egress_relays(struct egress *e)
+{
+	return &e->relays;
 }
 
 void egress_proxy_trouble(struct egress *e, uint8_t server, enum proxy_trouble trouble)

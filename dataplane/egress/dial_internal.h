@@ -10,7 +10,14 @@
 int egress_dial_host(struct egress *egress, const struct endpoint *host, egress_done_fn done,
 	void *arg, struct egress_request **request);
 
-/* Counts it, and reports it within a second. */
+/* All associations of the worker's together (udp_relay.c keeps them within its bounds). */
+struct egress_relays {
+	size_t n;
+	size_t held_bytes;
+};
+struct egress_relays *egress_relays(struct egress *egress);
+
+/* Counts it, and reports it soon. */
 void egress_proxy_trouble(struct egress *egress, uint8_t server, enum proxy_trouble trouble);
 
 #endif

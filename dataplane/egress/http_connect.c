@@ -117,8 +117,8 @@ static bool take_status(struct http_connect *http)
 
 	if (http->line < 12)
 		return false;
-	http->status = (uint16_t)((digits[0] - '0') * 100 + (digits[1] - '0') * 10 + digits[2] -
-		'0');
+	http->status =
+		(uint16_t)((digits[0] - '0') * 100 + (digits[1] - '0') * 10 + digits[2] - '0');
 	return http->status >= 100 && http->status < 600;
 }
 

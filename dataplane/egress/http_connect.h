@@ -17,8 +17,8 @@ struct http_connect {
 	uint32_t total; /* bytes of the answer so far */
 	uint32_t line;  /* of the line so far, without CRs */
 	uint16_t status;
-	bool first;         /* the line is a status line */
-	char start[13];     /* what it begins with: "HTTP/1.1 200 " */
+	bool first;     /* the line is a status line */
+	char start[13]; /* what it begins with: "HTTP/1.1 200 " */
 };
 
 void http_connect_begin(struct handshake *h);

@@ -63,7 +63,7 @@ struct proxies {
 /* Zeros, with one reference and room for so many exceptions. NULL without memory. */
 struct proxies *proxies_new(size_t n_bypass);
 struct proxies *proxies_ref(struct proxies *proxies);
-void proxies_unref(struct proxies *proxies); /* NULL is ignored */
+void proxies_unref(struct proxies *proxies);                          /* NULL is ignored */
 bool proxies_equal(const struct proxies *a, const struct proxies *b); /* NULL is none at all */
 
 /* What a flow that does not go straight there goes by. */

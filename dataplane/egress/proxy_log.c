@@ -3,11 +3,14 @@
 #include "dataplane/egress/proxy_log.h"
 
 #define TELL_MS 1000
+#define AGAIN_MS 10000
 
 static void on_flush(struct timer *timer)
 {
-	struct proxy_log *log = (struct proxy_log *)((char *)timer - offsetof(struct proxy_log, flush));
+	struct proxy_log *log =
+		(struct proxy_log *)((char *)timer - offsetof(struct proxy_log, flush));
 
+	log->told = loop_now(log->loop);
 	for (uint8_t server = 0; server < PROXY_SERVERS_MAX; server++) {
 		for (unsigned i = 0; i < PROXY_TROUBLES; i++) {
 			uint32_t count = log->counts[server][i];
@@ -32,9 +35,11 @@ void proxy_log_clear(struct proxy_log *log)
 
 void proxy_log_note(struct proxy_log *log, uint8_t server, enum proxy_trouble trouble)
 {
+	bool again = log->told && loop_now(log->loop) - log->told < AGAIN_MS;
+
 	if (server >= PROXY_SERVERS_MAX)
 		return;
 	log->counts[server][trouble]++;
 	if (!timer_armed(&log->flush))
-		timer_arm(loop_wheel(log->loop), &log->flush, TELL_MS);
+		timer_arm(loop_wheel(log->loop), &log->flush, again ? AGAIN_MS : TELL_MS);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Troubles with proxies, gathered: each kind at each server is told once a second, with a count. */
+/* Troubles with proxies, gathered: each kind at each server is told with a count, a second after the
+ * first and from then on, while there are more, every ten. */
 #ifndef DATAPLANE_EGRESS_PROXY_LOG_H
 #define DATAPLANE_EGRESS_PROXY_LOG_H
 
@@ -16,6 +17,7 @@ struct proxy_log {
 	struct timer flush;
 	proxy_trouble_fn tell;
 	void *arg;
+	uint64_t told; /* ms, 0: never */
 	uint32_t counts[PROXY_SERVERS_MAX][PROXY_TROUBLES];
 };
 

@@ -70,7 +70,7 @@ static size_t put_destination(uint8_t *p, const struct endpoint *dst, const char
 
 		p[0] = KIND_NAME;
 		p[n++] = (uint8_t)len;
-		memcpy(p + n, name, len);
+		memcpy(p + n, name, len); /* NOLINT(bugprone-not-null-terminated-result) */
 		n += len;
 	} else if (addr_is_v4(&dst->addr)) {
 		p[0] = KIND_IP4;
@@ -189,8 +189,7 @@ static enum handshake_step take_reply(struct handshake *h)
 {
 	const uint8_t *in = h->socks5.in;
 
-	h->bound = (struct endpoint){
-		.addr = addr_any, .port = load_be16(in + h->socks5.need - 2)};
+	h->bound = (struct endpoint){.addr = addr_any, .port = load_be16(in + h->socks5.need - 2)};
 	if (in[3] == KIND_IP4)
 		h->bound.addr = addr_from_v4(load_be32(in + 4));
 	else if (in[3] == KIND_IP6)
@@ -213,8 +212,7 @@ static enum handshake_step take(struct handshake *h)
 	return HANDSHAKE_BROKEN;
 }
 
-enum handshake_step socks5_feed(
-	struct handshake *h, const uint8_t *bytes, size_t len, size_t *used)
+enum handshake_step socks5_feed(struct handshake *h, const uint8_t *bytes, size_t len, size_t *used)
 {
 	struct socks5 *s = &h->socks5;
 

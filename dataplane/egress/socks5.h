@@ -36,8 +36,8 @@ size_t socks5_udp_head(
 
 /* Where a datagram of an association came from. */
 struct socks5_udp_from {
-	struct endpoint at;         /* its address is unset where there is a name */
-	char name[256]; /* "" where there is an address */
+	struct endpoint at; /* its address is unset where there is a name */
+	char name[256];     /* "" where there is an address */
 };
 
 /* The length of the header before the payload; 0 for what is none, or a fragment (FRAG is not

@@ -65,7 +65,7 @@ void tunnel_cancel(struct tunnel *t)
 	tunnel_free(t);
 }
 
-static void finish(struct tunnel *t, struct tunnel_end *end)
+static void finish(struct tunnel *t, const struct tunnel_end *end)
 {
 	tunnel_done_fn done = t->done;
 	void *arg = t->arg;
@@ -219,8 +219,8 @@ static void arm(struct tunnel *t)
 static void connect_next(struct tunnel *t)
 {
 	while (t->next_addr < t->server->n_addrs) {
-		int fd = egress_dial_host(t->egress, &t->server->addrs[t->next_addr++],
-			on_connected, t, &t->request);
+		int fd = egress_dial_host(
+			t->egress, &t->server->addrs[t->next_addr++], on_connected, t, &t->request);
 
 		if (fd >= 0) {
 			talk(t, fd);
@@ -228,6 +228,10 @@ static void connect_next(struct tunnel *t)
 		}
 		if (fd == -EINPROGRESS) {
 			arm(t);
+			return;
+		}
+		if (fd == -EMFILE) { /* not the proxy's fault */
+			finish(t, &(struct tunnel_end){.fd = fd});
 			return;
 		}
 	}
@@ -248,8 +252,7 @@ static void on_connected(void *arg, int fd)
 
 static void on_deadline(struct timer *timer)
 {
-	struct tunnel *t =
-		(struct tunnel *)((char *)timer - offsetof(struct tunnel, deadline));
+	struct tunnel *t = (struct tunnel *)((char *)timer - offsetof(struct tunnel, deadline));
 
 	if (!t->request || t->next_addr == t->server->n_addrs) {
 		fail(t, PROXY_TIMEOUT);
@@ -266,8 +269,8 @@ static void on_task(struct task *task)
 }
 
 struct tunnel *tunnel_new(struct egress *egress, struct loop *loop, struct proxies *proxies,
-	const struct proxy_server *server, enum socks5_command command,
-	const struct endpoint *dst, const char *name, tunnel_done_fn done, void *arg)
+	const struct proxy_server *server, enum socks5_command command, const struct endpoint *dst,
+	const char *name, tunnel_done_fn done, void *arg)
 {
 	struct tunnel *t = calloc(1, sizeof(*t));
 

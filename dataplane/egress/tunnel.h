@@ -21,7 +21,7 @@
 struct tunnel;
 
 struct tunnel_end {
-	int fd; /* the receiver's, or a negative errno for the guest */
+	int fd;         /* the receiver's, or a negative errno for the guest */
 	bool of_no_use; /* not the destination but the proxy has failed: trouble says how */
 	enum proxy_trouble trouble;
 	struct endpoint bound; /* of an association: where its datagrams go */
@@ -31,10 +31,10 @@ struct tunnel_end {
 /* Once, from the loop, never from within tunnel_new(). The tunnel is gone. */
 typedef void (*tunnel_done_fn)(void *arg, const struct tunnel_end *end);
 
-/* name may be NULL. NULL without memory or file descriptors. */
+/* name may be NULL. NULL without memory. */
 struct tunnel *tunnel_new(struct egress *egress, struct loop *loop, struct proxies *proxies,
-	const struct proxy_server *server, enum socks5_command command,
-	const struct endpoint *dst, const char *name, tunnel_done_fn done, void *arg);
+	const struct proxy_server *server, enum socks5_command command, const struct endpoint *dst,
+	const char *name, tunnel_done_fn done, void *arg);
 void tunnel_cancel(struct tunnel *tunnel); /* done will not be called */
 
 #endif

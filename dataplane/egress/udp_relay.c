@@ -53,6 +53,8 @@ static void stop(struct udp_relay *r)
 		tcp_socket_close_orderly(r->control);
 	r->control = -1;
 	r->standing = false;
+	egress_relays(r->egress)->n -= r->counted;
+	r->counted = false;
 	free(r->names);
 	r->names = NULL;
 	r->n_names = 0;
@@ -93,8 +95,8 @@ static struct endpoint relay_address(const struct tunnel_end *made)
 {
 	struct endpoint at = made->bound;
 
-	if (addr_is_unspecified(&at.addr) || (addr_is_loopback(&at.addr) &&
-		!addr_is_loopback(&made->proxy.addr)))
+	if (addr_is_unspecified(&at.addr) ||
+		(addr_is_loopback(&at.addr) && !addr_is_loopback(&made->proxy.addr)))
 		at.addr = made->proxy.addr;
 	return at;
 }
@@ -104,6 +106,10 @@ static void on_made(void *arg, const struct tunnel_end *made)
 	struct udp_relay *r = arg;
 
 	r->tunnel = NULL;
+	if (made->fd == -EMFILE) { /* ours is the want */
+		end(r);
+		return;
+	}
 	if (made->fd < 0) {
 		/* A proxy that is well, but has no associations, is no better. */
 		egress_proxy_trouble(
@@ -130,12 +136,16 @@ static int begin(struct udp_relay *r, const struct proxy_server *server)
 	static const struct endpoint nowhere;
 	struct proxies *proxies = egress_proxies(r->egress);
 
+	if (egress_relays(r->egress)->n >= UDP_RELAYS_MAX)
+		return -EAGAIN;
 	r->server = server->index;
 	r->direct_on_failure = proxies->direct_on_failure;
-	r->tunnel = tunnel_new(r->egress, r->loop, proxies, server, SOCKS5_ASSOCIATE, &nowhere,
-		NULL, on_made, r);
+	r->tunnel = tunnel_new(
+		r->egress, r->loop, proxies, server, SOCKS5_ASSOCIATE, &nowhere, NULL, on_made, r);
 	if (!r->tunnel)
 		return -ENOMEM;
+	egress_relays(r->egress)->n++;
+	r->counted = true;
 	r->serial++;
 	return 0;
 }
@@ -231,13 +241,15 @@ int udp_relay_way(struct udp_relay *r, struct udp_peer *peer)
 	if (peer->relay == r->serial && (r->standing || r->tunnel))
 		return 1;
 	rc = introduce(r, peer);
+	if (rc < 0)
+		counter_inc(r->counters, COUNTER_PROXY_UDP_DROPPED);
 	return rc < 0 ? rc : peer->relay != UDP_PEER_STRAIGHT;
 }
 
 /* ---- datagrams ---- */
 
-size_t udp_relay_head(const struct udp_relay *r, const struct endpoint *host,
-	uint8_t head[SOCKS5_UDP_HEAD_MAX])
+size_t udp_relay_head(
+	const struct udp_relay *r, const struct endpoint *host, uint8_t head[SOCKS5_UDP_HEAD_MAX])
 {
 	struct udp_relay_name *name = name_of(r, host);
 
@@ -268,8 +280,8 @@ static const struct endpoint *aliased(struct udp_relay *r, const struct socks5_u
 	return &latest->host;
 }
 
-struct udp_peer *udp_relay_from(struct udp_relay *r, struct udp_peers *peers, const uint8_t *data,
-	size_t len, size_t *head)
+struct udp_peer *udp_relay_from(
+	struct udp_relay *r, struct udp_peers *peers, const uint8_t *data, size_t len, size_t *head)
 {
 	struct socks5_udp_from from;
 	const struct endpoint *host;
@@ -293,10 +305,12 @@ struct udp_peer *udp_relay_from(struct udp_relay *r, struct udp_peers *peers, co
 void udp_relay_hold(struct udp_relay *r, const struct endpoint *host, const struct iovec *data,
 	unsigned pieces, size_t len)
 {
+	struct egress_relays *all = egress_relays(r->egress);
 	struct udp_relay_held *held = NULL;
 	size_t at = 0;
 
-	if (r->n_held < UDP_RELAY_HELD_MAX && len <= UDP_RELAY_HELD_BYTES - r->held_bytes)
+	if (r->n_held < UDP_RELAY_HELD_MAX && len <= UDP_RELAY_HELD_BYTES - r->held_bytes &&
+		len <= UDP_RELAYS_HELD_BYTES - all->held_bytes)
 		held = malloc(sizeof(*held) + len);
 	if (!held) {
 		counter_inc(r->counters, COUNTER_PROXY_UDP_DROPPED);
@@ -311,6 +325,7 @@ void udp_relay_hold(struct udp_relay *r, const struct endpoint *host, const stru
 	TAILQ_INSERT_TAIL(&r->held, held, entry);
 	r->n_held++;
 	r->held_bytes += len;
+	all->held_bytes += len;
 }
 
 struct udp_relay_held *udp_relay_next(struct udp_relay *r)
@@ -322,5 +337,6 @@ struct udp_relay_held *udp_relay_next(struct udp_relay *r)
 	TAILQ_REMOVE(&r->held, held, entry);
 	r->n_held--;
 	r->held_bytes -= held->len;
+	egress_relays(r->egress)->held_bytes -= held->len;
 	return held;
 }

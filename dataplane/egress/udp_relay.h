@@ -7,7 +7,7 @@
  *	udp_relay_way(r, peer)   0: straight to peer->host
  *	                         1: to udp_relay_at(), behind udp_relay_head(); where the relay does not
  *	                            stand yet: udp_relay_hold(), and udp_relay_next() once it does
- *	                         else a negative errno: not at all
+ *	                         else a negative errno: not at all; -EAGAIN: not now
  *	udp_relay_from()         whose a datagram from udp_relay_at() is
  *
  * A destination that the proxy is told by name is answered from an address that it found itself. The
@@ -23,8 +23,10 @@
 
 #include <sys/queue.h>
 
+#define UDP_RELAYS_MAX 1024u /* a worker, made or in the making */
 #define UDP_RELAY_HELD_MAX 16u
 #define UDP_RELAY_HELD_BYTES (64u << 10)
+#define UDP_RELAYS_HELD_BYTES (4u << 20) /* over all of a worker's */
 
 struct udp_relay;
 struct udp_relay_name;
@@ -45,6 +47,7 @@ struct udp_relay {
 	struct counters *counters;
 	const struct udp_relay_events *events;
 	uint32_t serial; /* of the association: peers are introduced to each */
+	bool counted;    /* among the worker's */
 	bool standing;
 	bool straight; /* the proxy was of no use, and the operator lets it all go straight there */
 	bool direct_on_failure;

@@ -331,7 +331,8 @@ static void out_send(struct udp *udp, const struct packet *p, const struct flow_
 		return;
 	way = udp_relay_way(&out->relay, peer);
 	if (way < 0) { /* "host unreachable" is nothing that UDP's users are told */
-		refuse(udp, p, EACCES);
+		if (way != -EAGAIN)
+			refuse(udp, p, EACCES);
 		return;
 	}
 	out->flow.used = loop_now(udp->loop);

@@ -26,8 +26,7 @@ static void deliver(struct udp_out *out, const uint8_t *data, size_t len)
 {
 	struct udp *udp = out->flow.udp;
 	size_t head;
-	const struct udp_peer *peer =
-		udp_relay_from(&out->relay, &out->peers, data, len, &head);
+	const struct udp_peer *peer = udp_relay_from(&out->relay, &out->peers, data, len, &head);
 	struct endpoint src;
 
 	if (!peer)
@@ -67,8 +66,7 @@ static const struct udp_sock_ops sock_ops = {.received = received, .failed = fai
 
 /* ---- from the guest ---- */
 
-static void send_now(
-	struct udp_out *out, const struct endpoint *host, const void *data, size_t len)
+static void send_now(struct udp_out *out, const struct endpoint *host, const void *data, size_t len)
 {
 	uint8_t message[UDP_PAYLOAD_MAX];
 	uint8_t head[SOCKS5_UDP_HEAD_MAX];

@@ -72,10 +72,8 @@ int udp_peers_add(
 		}
 		i = peers->count++;
 	}
-	peers->v[i] = (struct udp_peer){.host = *host,
-		.pass = *pass,
-		.relay = UDP_PEER_UNMET,
-		.used = ++peers->uses};
+	peers->v[i] = (struct udp_peer){
+		.host = *host, .pass = *pass, .relay = UDP_PEER_UNMET, .used = ++peers->uses};
 	*pass = (struct egress_pass){.era = 0};
 	peers->last = i;
 	return 0;

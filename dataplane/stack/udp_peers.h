@@ -14,8 +14,8 @@
 #include <stdint.h>
 
 #define UDP_PEERS_MAX 256
-#define UDP_PEER_STRAIGHT 0u       /* its datagrams go to host */
-#define UDP_PEER_UNMET UINT32_MAX  /* whether they do is to be asked: udp_relay_way() */
+#define UDP_PEER_STRAIGHT 0u      /* its datagrams go to host */
+#define UDP_PEER_UNMET UINT32_MAX /* whether they do is to be asked: udp_relay_way() */
 
 struct udp_peer {
 	struct endpoint host;

@@ -59,7 +59,7 @@ struct tsi_dgram {
 	bool addressed;     /* `to` is */
 	struct endpoint to; /* of SENDTO_ADDR, as the guest said */
 	struct tsi_sock *sock;
-	struct end ends[2];     /* IPv4, IPv6 */
+	struct end ends[2]; /* IPv4, IPv6 */
 	struct end by_relay;
 	struct udp_relay relay;
 	struct udp_peers peers; /* as the host names them */
@@ -331,8 +331,7 @@ static void on_relay_ended(struct udp_relay *relay)
 	while (relay->straight && (held = udp_relay_next(relay))) {
 		const struct iovec piece = {held->data, held->len};
 
-		send_by(end_for(dgram, &held->host), &held->host, &piece, 1,
-			(uint32_t)held->len);
+		send_by(end_for(dgram, &held->host), &held->host, &piece, 1, (uint32_t)held->len);
 		free(held);
 	}
 }
@@ -505,7 +504,8 @@ static ssize_t receive(struct end *end, const struct iovec *iov, int pieces)
 		return n;
 	egress_account(tsi->parts.egress, &peer->pass, 0, (uint64_t)n - head);
 	touch(dgram);
-	fill(tsi, dgram->sock->svm_port, iov, pieces, tsi->buf + head, (uint32_t)(n - (ssize_t)head));
+	fill(tsi, dgram->sock->svm_port, iov, pieces, tsi->buf + head,
+		(uint32_t)(n - (ssize_t)head));
 	return n;
 }
 

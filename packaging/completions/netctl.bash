@@ -88,7 +88,7 @@ _netctl() {
 	--rate-in | --rate-out) _netctl_words '10mbit 100mbit 1gbit none'; return ;;
 	--max-flows | --new-flows | --src | --dst | --sport | --dport | --port | --limit | --count | --interval) return ;;
 	-n | -d) [[ $noun == @(flows|top) ]] && return ;;
-	--proto) _netctl_words 'tcp udp icmp'; return ;;
+	--proto) _netctl_words 'tcp udp icmp vsock'; return ;;
 	--dir) _netctl_words 'in out'; return ;;
 	--state) _netctl_words 'established syn-sent syn-rcvd dialling guest-closed host-closed closing open dns forward echo'; return ;;
 	-w | --write)

@@ -148,7 +148,7 @@ complete -c netctl -n '__netctl_is apply' -l require-secrets -d 'Refuse where a 
 complete -c netctl -n '__netctl_is export; and __netctl_words 2' -F
 complete -c netctl -n '__netctl_is flows' -s t -l tcp -d 'Only TCP'
 complete -c netctl -n '__netctl_is flows' -s u -l udp -d 'Only UDP'
-complete -c netctl -n '__netctl_is flows' -l proto -x -a 'tcp udp icmp' -d 'Protocols'
+complete -c netctl -n '__netctl_is flows' -l proto -x -a 'tcp udp icmp vsock' -d 'Protocols'
 complete -c netctl -n '__netctl_is flows' -l dir -x -a 'in out' -d 'Who began it'
 complete -c netctl -n '__netctl_is flows' -l state -x -a 'established syn-sent syn-rcvd dialling guest-closed host-closed closing open dns forward echo' -d 'States'
 complete -c netctl -n '__netctl_is flows' -l src -x -d 'Addresses of the guest'

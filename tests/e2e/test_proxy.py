@@ -6,9 +6,12 @@ name arrives elsewhere than what it was told by address, and than what went stra
 """
 
 import contextlib
+import errno
 import json
 import os
 import signal
+import socket
+import struct
 import tempfile
 import time
 
@@ -16,7 +19,8 @@ import pytest
 
 from netctltest import tsi
 from netctltest.namespace import GATEWAY, TapGuest
-from netctltest.process import wait_for
+from netctltest.process import run, wait_for
+from netctltest.servers import A, _name
 from netctltest.world import World
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the proxies want to be root")
@@ -288,14 +292,23 @@ def test_the_host_itself_is_reached_straight(daemon, world):
         assert daemon.counters("guest")["proxy.tunnels"] == 0
 
 
-def test_hot_change(daemon):
+def test_hot_change(world, daemon):
     """The next flow goes the new way; one that stands goes on."""
+    echo = world.echo(4042)
     with guest_of(daemon, "none") as guest:
+        out = os.path.join(guest.directory, "echoed")
+        stands = guest.popen("(echo one; while [ ! -e %s.go ]; do sleep 0.1; done; echo two)"
+                             " | socat -t 5 - TCP:%s:4042 >%s" % (out, HERE, out))
+        wait_for(lambda: os.path.exists(out) and open(out).read() == "one\n", 5, "an echo")
         assert page(guest) == "page.example at " + HERE
         daemon.ask("PATCH", "/v1/vms/guest", {"proxy": {"url": url("socks5", 1080)}})
         assert page(guest) == "page.example at " + THERE
+        open(out + ".go", "w").close()
+        wait_for(lambda: open(out).read() == "one\ntwo\n", 5, "the second echo")
         daemon.ask("PATCH", "/v1/vms/guest", {"proxy": {"url": "none"}})
         assert page(guest) == "page.example at " + HERE
+        stands.stop(2)
+    echo.stop(2)
 
 
 def test_the_policy_comes_first(daemon):
@@ -469,3 +482,98 @@ def test_fake_addresses_are_names_again(daemon):
         no_way(guest, "198.18.0.9")  # which stands for no name that is known
         daemon.ask("PATCH", "/v1/vms/guest", {"proxy": {"fake_ip": "off"}})
         assert curl(guest, "http://fake.example/")[0] == 7
+
+
+def test_fake_addresses_by_a_rule_of_names(daemon):
+    """A name in the policy admits them, though they are private addresses."""
+    rules = {"default": "deny", "rules": [{"action": "allow", "to": ["fake.example"]}]}
+    with guest_of(daemon, {"url": url("socks5", 1080), "fake_ip": "on"}, policy=rules) as guest:
+        assert connect(guest, FAKE) == "ECONNREFUSED"
+        assert page(guest, "http://fake.example/") == "fake.example at " + THERE
+
+
+# ---- names in the policy ----
+
+
+def test_names_are_enforced_before_the_proxy(daemon):
+    """The name that admits the flow is the one that the proxy is told, and the wire must bear it out."""
+    rules = {"default": "deny", "rules": [{"action": "allow", "to": ["page.example"]}]}
+    with guest_of(daemon, url("socks5", 1080), policy=rules) as guest:
+        assert page(guest) == "page.example at " + THERE
+        status, text = curl(guest, "-H 'Host: other.example' http://page.example/")
+        assert status == 56, text  # reset
+        assert connect(guest, THERE) == "ECONNREFUSED"
+
+
+# ---- TSI ----
+
+
+@contextlib.contextmanager
+def tsi_guest(daemon, proxy):
+    record = daemon.ask("POST", "/v1/vms", {
+        "name": "guest", "link": {"kind": "none"}, "vsock": {"kind": "stream", "cid": 3}, "policy": "open",
+        "dns": {"upstreams": [RESOLVER]}, "proxy": {"url": proxy}})
+    guest = tsi.Guest(record["vsock"]["path"])
+    try:
+        yield guest
+    finally:
+        guest.close()
+        assert not guest.violations, guest.violations[:5]
+
+
+def dns_query(name):
+    return struct.pack(">HHHHHH", 77, 0x0100, 1, 0, 0, 0) + _name(name) + struct.pack(">HH", A, 1)
+
+
+@pytest.mark.parametrize("kind,port", [("socks5", 1080), ("http", 3132)])
+def test_tsi_streams(world, daemon, kind, port):
+    proxy = world.tinyproxy(port) if kind == "http" else None
+    try:
+        with tsi_guest(daemon, url(kind, port)) as guest:
+            with guest.udp() as sock:  # so that the address has a name
+                sock.connect(GATEWAY, 53)
+                sock.send(dns_query("page.example"))
+                assert socket.inet_aton(HERE) in sock.recv()
+            with guest.connect_tsi(HERE, 80) as sock:
+                sock.stream.send(b"GET / HTTP/1.0\r\nHost: page.example\r\n\r\n")
+                assert ("page.example at " + THERE).encode() in sock.stream.recv_all()
+            assert daemon.counters("guest")["proxy.tunnels"] == 1
+    finally:
+        if proxy:
+            proxy.stop(2)
+
+
+def test_tsi_without_a_way(daemon):
+    with tsi_guest(daemon, url("socks5", 1087)) as guest, guest.tcp() as sock:
+        assert sock.connect_result(HERE, 80) == -errno.EHOSTUNREACH
+        assert daemon.counters("guest")["proxy.failed"] == 1
+
+
+def test_tsi_datagrams(daemon):
+    """What waits for the association goes when it stands."""
+    with tsi_guest(daemon, url("socks5", 1080)) as guest, guest.udp() as sock:
+        for _ in range(3):
+            sock.sendto(dns_query("other.example"), OTHER_RESOLVER, 53)
+        for _ in range(3):
+            assert socket.inet_aton("192.0.2.7") in sock.recv()
+        counters = daemon.counters("guest")
+        assert counters["proxy.associations"] == 1 and counters["proxy.udp.rx.datagrams"] == 3
+
+
+# ---- netctl run ----
+
+
+def test_run(world, daemon):
+    """The command's flows go by the proxy, and the variable with the password is not the command's."""
+    proxy = world.microsocks(1088, "-u joe -P '%s'" % SECRET)
+    env = dict(daemon.env, OUR_PROXY="socks5://joe:%s@%s:1088" % (URL_SECRET, PROXY))
+    try:
+        argv = daemon.netctl_argv("run", "--policy", "open", "--proxy-env", "OUR_PROXY", "--", "sh", "-c",
+                                  "curl -sS --max-time 10 http://%s/; env" % THERE)
+        status, out, err = run(argv, 30, env=env)
+        assert status == 0, err
+        assert out.splitlines()[0] == "%s at %s" % (THERE, THERE)
+        assert "joe" not in out
+        assert "connected to %s:80" % THERE in proxy.log()
+    finally:
+        proxy.stop(2)

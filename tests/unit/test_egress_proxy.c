@@ -89,8 +89,7 @@ static void on_accepts(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	(void)arg;
 	fake.client = accept(fd, NULL, NULL);
-	fake.hears = event_new(
-		loop_base(loop), fake.client, EV_READ | EV_PERSIST, on_hears, NULL);
+	fake.hears = event_new(loop_base(loop), fake.client, EV_READ | EV_PERSIST, on_hears, NULL);
 	event_add(fake.hears, NULL);
 }
 
@@ -185,8 +184,7 @@ static int dial(const char *dst, struct egress_request **request)
 {
 	struct egress_pass pass = {.era = 0};
 	struct endpoint to = at(dst);
-	int fd = egress_dial(
-		egress, EGRESS_GUEST, IP_PROTO_TCP, &to, &pass, done, NULL, request);
+	int fd = egress_dial(egress, EGRESS_GUEST, IP_PROTO_TCP, &to, &pass, done, NULL, request);
 
 	egress_leave(&pass);
 	return fd;
@@ -282,6 +280,24 @@ START_TEST(a_dead_proxy_is_no_way_there)
 	ck_assert_uint_eq(counters.value[COUNTER_PROXY_FAILED], 2);
 	ck_assert_uint_eq(counters.value[COUNTER_PROXY_FALLBACKS], 0);
 	expect_told(PROXY_UNREACHABLE, 2);
+}
+END_TEST
+
+START_TEST(one_that_stays_dead_is_told_less_often)
+{
+	uint16_t port = nobodys_port();
+
+	outcome(one(PROXY_SOCKS5, port));
+	expect_told(PROXY_UNREACHABLE, 1);
+	for (unsigned i = 1; i <= 3; i++) {
+		done_calls = 0;
+		outcome(one(PROXY_SOCKS5, port));
+		rig_ahead_ns += 2000000000;
+		ck_assert_uint_eq(told[PROXY_UNREACHABLE], 1);
+	}
+	rig_ahead_ns += 10000000000;
+	ck_assert_int_eq(loop_run(loop), 0);
+	ck_assert_uint_eq(told[PROXY_UNREACHABLE], 1 + 3);
 }
 END_TEST
 
@@ -402,8 +418,8 @@ START_TEST(what_no_proxy_carries)
 
 	egress_proxies_set(egress, one(PROXY_HTTP, fake.port));
 	ck_assert_int_eq(egress_udp_way(egress, &dst, &pass, &choice), -EHOSTUNREACH);
-	ck_assert_int_eq(egress_dial(egress, EGRESS_GUEST, IP_PROTO_ICMP, &dst, &pass, NULL, NULL,
-				 NULL),
+	ck_assert_int_eq(
+		egress_dial(egress, EGRESS_GUEST, IP_PROTO_ICMP, &dst, &pass, NULL, NULL, NULL),
 		-EHOSTUNREACH);
 	ck_assert_uint_eq(counters.value[COUNTER_PROXY_UNFIT], 2);
 	p = one(PROXY_HTTP, fake.port);
@@ -574,6 +590,25 @@ START_TEST(what_is_held_is_bounded)
 }
 END_TEST
 
+START_TEST(associations_are_bounded)
+{
+	static struct udp_relay many[UDP_RELAYS_MAX + 1];
+
+	associate();
+	for (size_t i = 0; i <= UDP_RELAYS_MAX; i++) {
+		udp_relay_init(&many[i], egress, loop, &counters, &relay_events);
+		peer("192.0.2.1:53")->relay = UDP_PEER_UNMET;
+		ck_assert_int_eq(udp_relay_way(&many[i], peer("192.0.2.1:53")),
+			i < UDP_RELAYS_MAX ? 1 : -EAGAIN);
+	}
+	udp_relay_clear(&many[0]);
+	ck_assert_int_eq(udp_relay_way(&many[UDP_RELAYS_MAX], peer("192.0.2.1:53")), 1);
+	for (size_t i = 1; i <= UDP_RELAYS_MAX; i++)
+		udp_relay_clear(&many[i]);
+	dissociate();
+}
+END_TEST
+
 START_TEST(without_an_association_nothing_goes)
 {
 	associate();
@@ -606,6 +641,7 @@ int main(void)
 	tcase_add_test(tcp, http_connect);
 	tcase_add_test(tcp, what_the_proxy_refuses);
 	tcase_add_test(tcp, a_dead_proxy_is_no_way_there);
+	tcase_add_test(tcp, one_that_stays_dead_is_told_less_often);
 	tcase_add_test(tcp, one_without_an_address);
 	tcase_add_test(tcp, one_that_hangs_up);
 	tcase_add_test(tcp, one_that_speaks_something_else);
@@ -623,6 +659,7 @@ int main(void)
 	tcase_add_test(udp, answers_are_their_peers);
 	tcase_add_test(udp, a_new_association_meets_its_peers_anew);
 	tcase_add_test(udp, what_is_held_is_bounded);
+	tcase_add_test(udp, associations_are_bounded);
 	tcase_add_test(udp, without_an_association_nothing_goes);
 	suite_add_tcase(s, udp);
 	return run_suite(s);

@@ -43,10 +43,10 @@ START_TEST(urls_that_are_some)
 END_TEST
 
 static const char *const no_urls[] = {"", "http://", "https://192.0.2.1", "socks4://192.0.2.1",
-	"http://192.0.2.1/path", "http://192.0.2.1?x", "http://192.0.2.1:0", "http://192.0.2.1:65536",
-	"http://192.0.2.1:8a", "http://192.0.2.1:", "http://[::1", "http://[proxy.example]",
-	"http://a b", "http://joe:%zz@192.0.2.1", "http://joe:%00@192.0.2.1", "http://jo\ne@192.0.2.1",
-	"http://-", "http://a..b"};
+	"http://192.0.2.1/path", "http://192.0.2.1?x", "http://192.0.2.1:0",
+	"http://192.0.2.1:65536", "http://192.0.2.1:8a", "http://192.0.2.1:", "http://[::1",
+	"http://[proxy.example]", "http://a b", "http://joe:%zz@192.0.2.1",
+	"http://joe:%00@192.0.2.1", "http://jo\ne@192.0.2.1", "http://-", "http://a..b"};
 
 START_TEST(urls_that_are_none)
 {
@@ -80,8 +80,9 @@ START_TEST(exceptions_of_all_forms)
 {
 	struct proxy_exception list[8];
 	size_t bad = 0,
-	       n = proxy_exceptions(" .Corp.example,*.net.example , 10.0.0.0/8,[::1] 192.0.2.7 * a_b. x!y",
-		       list, 8, &bad);
+	       n = proxy_exceptions(
+		       " .Corp.example,*.net.example , 10.0.0.0/8,[::1] 192.0.2.7 * a_b. x!y", list,
+		       8, &bad);
 
 	ck_assert_uint_eq(n, 7);
 	ck_assert_uint_eq(bad, 1);
@@ -289,7 +290,8 @@ END_TEST
 int main(void)
 {
 	Suite *s = suite_create("proxy config");
-	TCase *url = tcase_create("url"), *doc = tcase_create("document"), *host = tcase_create("host");
+	TCase *url = tcase_create("url"), *doc = tcase_create("document"),
+	      *host = tcase_create("host");
 
 	tcase_add_loop_test(url, urls_that_are_some, 0, (int)(sizeof(urls) / sizeof(*urls)));
 	tcase_add_loop_test(url, urls_that_are_none, 0, (int)(sizeof(no_urls) / sizeof(*no_urls)));
@@ -297,7 +299,8 @@ int main(void)
 	tcase_add_test(url, exceptions_of_all_forms);
 	suite_add_tcase(s, url);
 	tcase_add_test(doc, documents_read_back);
-	tcase_add_loop_test(doc, documents_that_are_wrong, 0, (int)(sizeof(wrong) / sizeof(*wrong)));
+	tcase_add_loop_test(
+		doc, documents_that_are_wrong, 0, (int)(sizeof(wrong) / sizeof(*wrong)));
 	tcase_add_test(doc, lists_are_bounded);
 	suite_add_tcase(s, doc);
 	tcase_add_checked_fixture(host, setup_host, teardown_host);

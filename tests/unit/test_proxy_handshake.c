@@ -74,8 +74,8 @@ static enum handshake_step hear(const void *answer, size_t len, size_t piece, si
 #define OK4 "\x05\x00\x00\x01\x7f\x00\x00\x01\x12\x34"
 
 /* One message a piece: a proxy speaks when it is its turn. */
-static enum handshake_step socks(const char *const *messages, const size_t *lens, size_t n, size_t piece,
-	size_t *left)
+static enum handshake_step socks(
+	const char *const *messages, const size_t *lens, size_t n, size_t piece, size_t *left)
 {
 	enum handshake_step step = HANDSHAKE_MORE;
 
@@ -163,24 +163,24 @@ static const struct {
 	{"SOCKS4", false, {"\x00\x5a"}, {2}, 1, HANDSHAKE_BROKEN, 0},
 	{"HTTP", false, {"HTTP/1.1 400 Bad Request\r\n\r\n"}, {28}, 1, HANDSHAKE_BROKEN, 0},
 	{"more than was asked", false, {"\x05\x00\x05\x00"}, {4}, 1, HANDSHAKE_BROKEN, 0},
-	{"failure", false, {"\x05\x00", "\x05\x01\x00\x01\0\0\0\0\0\0"}, {2, 10}, 2, HANDSHAKE_REFUSED,
-		-EHOSTUNREACH},
-	{"ruleset", false, {"\x05\x00", "\x05\x02\x00\x01\0\0\0\0\0\0"}, {2, 10}, 2, HANDSHAKE_REFUSED,
-		-ECONNREFUSED},
-	{"network", false, {"\x05\x00", "\x05\x03\x00\x01\0\0\0\0\0\0"}, {2, 10}, 2, HANDSHAKE_REFUSED,
-		-ENETUNREACH},
-	{"refused, and no more of it", false, {"\x05\x00", "\x05\x05"}, {2, 2}, 2, HANDSHAKE_REFUSED,
-		-ECONNREFUSED},
+	{"failure", false, {"\x05\x00", "\x05\x01\x00\x01\0\0\0\0\0\0"}, {2, 10}, 2,
+		HANDSHAKE_REFUSED, -EHOSTUNREACH},
+	{"ruleset", false, {"\x05\x00", "\x05\x02\x00\x01\0\0\0\0\0\0"}, {2, 10}, 2,
+		HANDSHAKE_REFUSED, -ECONNREFUSED},
+	{"network", false, {"\x05\x00", "\x05\x03\x00\x01\0\0\0\0\0\0"}, {2, 10}, 2,
+		HANDSHAKE_REFUSED, -ENETUNREACH},
+	{"refused, and no more of it", false, {"\x05\x00", "\x05\x05"}, {2, 2}, 2,
+		HANDSHAKE_REFUSED, -ECONNREFUSED},
 	{"a reply of a number nobody knows", false, {"\x05\x00", "\x05\xaa"}, {2, 2}, 2,
 		HANDSHAKE_REFUSED, -ECONNREFUSED},
-	{"a kind of address nobody knows", false, {"\x05\x00", "\x05\x00\x00\x05\0\0\0\0\0\0"}, {2, 10},
+	{"a kind of address nobody knows", false, {"\x05\x00", "\x05\x00\x00\x05\0\0\0\0\0\0"},
+		{2, 10}, 2, HANDSHAKE_BROKEN, 0},
+	{"reply of another version", false, {"\x05\x00", "\x04\x00\x00\x01\0\0\0\0\0\0"}, {2, 10},
 		2, HANDSHAKE_BROKEN, 0},
-	{"reply of another version", false, {"\x05\x00", "\x04\x00\x00\x01\0\0\0\0\0\0"}, {2, 10}, 2,
-		HANDSHAKE_BROKEN, 0},
 	{"cut short", false, {"\x05\x00", "\x05\x00\x00\x01\x7f\x00\x00\x01\x12"}, {2, 9}, 2,
 		HANDSHAKE_MORE, 0},
-	{"a name as its address, cut short", false, {"\x05\x00", "\x05\x00\x00\x03\xff\x41"}, {2, 6}, 2,
-		HANDSHAKE_MORE, 0},
+	{"a name as its address, cut short", false, {"\x05\x00", "\x05\x00\x00\x03\xff\x41"},
+		{2, 6}, 2, HANDSHAKE_MORE, 0},
 };
 
 START_TEST(socks5_refusals)
@@ -189,7 +189,8 @@ START_TEST(socks5_refusals)
 
 	for (size_t piece = 1; piece < 12; piece++) {
 		if (socks_refusals[i].n == 1 && piece < socks_refusals[i].lens[0] &&
-			socks_refusals[i].lens[0] > 2 && socks_refusals[i].step == HANDSHAKE_BROKEN &&
+			socks_refusals[i].lens[0] > 2 &&
+			socks_refusals[i].step == HANDSHAKE_BROKEN &&
 			socks_refusals[i].answers[0][0] == 5)
 			continue; /* in pieces it is what was asked, and then more */
 		begin(PROXY_SOCKS5, socks_refusals[i].auth ? "joe" : NULL, "secret",
@@ -205,7 +206,8 @@ END_TEST
 
 START_TEST(socks5_addresses_of_replies)
 {
-	static const char six[] = "\x05\x00\x00\x04\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x05\x00\x50X";
+	static const char six[] =
+		"\x05\x00\x00\x04\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x05\x00\x50X";
 	static const char name[] = "\x05\x00\x00\x03\x03one\x00\x50X";
 	size_t left;
 
@@ -291,8 +293,8 @@ START_TEST(http_by_name)
 	size_t left;
 
 	begin(PROXY_HTTP, NULL, NULL, "192.0.2.1:443", "page.example");
-	ck_assert_str_eq(said,
-		"CONNECT page.example:443 HTTP/1.1\r\nHost: page.example:443\r\n\r\n");
+	ck_assert_str_eq(
+		said, "CONNECT page.example:443 HTTP/1.1\r\nHost: page.example:443\r\n\r\n");
 	ck_assert_int_eq(hear(answer, sizeof(answer) - 1, (size_t)_i, &left), HANDSHAKE_DONE);
 	if (_i > 100)
 		ck_assert_uint_eq(left, 7);
@@ -304,7 +306,8 @@ START_TEST(http_by_address)
 	begin(PROXY_HTTP, NULL, NULL, "192.0.2.1:80", NULL);
 	ck_assert_str_eq(said, "CONNECT 192.0.2.1:80 HTTP/1.1\r\nHost: 192.0.2.1:80\r\n\r\n");
 	begin(PROXY_HTTP, NULL, NULL, "[2001:db8::5]:80", NULL);
-	ck_assert_str_eq(said, "CONNECT [2001:db8::5]:80 HTTP/1.1\r\nHost: [2001:db8::5]:80\r\n\r\n");
+	ck_assert_str_eq(
+		said, "CONNECT [2001:db8::5]:80 HTTP/1.1\r\nHost: [2001:db8::5]:80\r\n\r\n");
 }
 END_TEST
 
@@ -376,8 +379,8 @@ END_TEST
 START_TEST(names_that_may_be_told)
 {
 	static const char *const good[] = {"a", "page.example", "_srv.a-b.example", "A.B9"};
-	static const char *const bad[] = {"", ".", "a.", ".a", "a..b", "a b", "a\r\nX: y", "a:80", "a/b",
-		"a@b", "\xc3\xa9.example", "[::1]"};
+	static const char *const bad[] = {"", ".", "a.", ".a", "a..b", "a b", "a\r\nX: y", "a:80",
+		"a/b", "a@b", "\xc3\xa9.example", "[::1]"};
 
 	for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++)
 		ck_assert_msg(proxy_name_valid(good[i]), "%s", good[i]);

@@ -4,7 +4,8 @@
 #include "tests/unit/check_main.h"
 
 #define VALUE "spoken-to-the-proxy-9b1c"
-#define VM "{\"name\":\"web\",\"link\":{\"kind\":\"none\"},\"proxy\":{\"url\":\"socks5://joe@192.0.2.1:9\"}}"
+#define VM                                                                                         \
+	"{\"name\":\"web\",\"link\":{\"kind\":\"none\"},\"proxy\":{\"url\":\"socks5://joe@192.0.2.1:9\"}}"
 
 static struct api_rig rig;
 
@@ -84,9 +85,9 @@ START_TEST(passwords_that_are_none)
 	api_expect(&rig, 413, "PUT", "/v1/vms/web/proxy/password", large);
 	api_expect(&rig, 400, "PUT", "/v1/vms/web/proxy/password", "");
 	api_expect(&rig, 404, "PUT", "/v1/vms/nobody/proxy/password", VALUE);
-	api_expect(&rig, 200, "PATCH", "/v1/vms/web", "{\"proxy\":{\"url\":\"socks5://192.0.2.1:9\"}}");
-	api_expect_field(
-		&rig, 409, "proxy.url", "PUT", "/v1/vms/web/proxy/password", VALUE);
+	api_expect(&rig, 200, "PATCH", "/v1/vms/web",
+		"{\"proxy\":{\"url\":\"socks5://192.0.2.1:9\"}}");
+	api_expect_field(&rig, 409, "proxy.url", "PUT", "/v1/vms/web/proxy/password", VALUE);
 }
 END_TEST
 
@@ -160,7 +161,8 @@ START_TEST(fake_addresses_and_the_preset)
 	api_expect(&rig, 200, "PATCH", "/v1/vms/web", "{\"proxy\":{\"fake_ip\":\"on\"}}");
 	api_expect(&rig, 200, "POST", "/v1/vms/web/policy/check", check);
 	ck_assert_ptr_nonnull(strstr(rig.body, "\"allow\""));
-	api_expect(&rig, 200, "POST", "/v1/vms/web/policy/check", "{\"to\":\"10.0.0.7\",\"port\":443}");
+	api_expect(&rig, 200, "POST", "/v1/vms/web/policy/check",
+		"{\"to\":\"10.0.0.7\",\"port\":443}");
 	ck_assert_ptr_nonnull(strstr(rig.body, "\"deny\""));
 	ck_assert_str_eq(shown("proxy.fake_ip_in_force"), "true");
 }
