@@ -189,7 +189,7 @@ static int dashboard(struct cli *cli, const struct args *args)
 static const char notes[] =
 	"The link opens the page once, in one browser; what a page has then can read VMs, flows,\n"
 	"events and policies, and change policies. For a browser on another host:\n"
-	"  ssh -L PORT:127.0.0.1:PORT HOST netctl dashboard --port PORT\n";
+	"  ssh -t -L PORT:127.0.0.1:PORT HOST netctl dashboard --port PORT\n";
 
 static const struct command commands[] = {
 	{

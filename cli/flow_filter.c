@@ -9,22 +9,24 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define VSOCK "vsock:"
+
 /* ---- reading filters ---- */
 
-static int read_port(const char **text, uint16_t *port)
+static int read_port(const char **text, uint32_t *port)
 {
-	unsigned long n = 0;
+	uint64_t n = 0;
 	const char *p = *text;
 
 	if (*p < '0' || *p > '9')
 		return -EINVAL;
 	for (; *p >= '0' && *p <= '9'; p++) {
-		n = n * 10 + (unsigned long)(*p - '0');
-		if (n > UINT16_MAX)
+		n = n * 10 + (uint64_t)(*p - '0');
+		if (n > UINT32_MAX)
 			return -EINVAL;
 	}
 	*text = p;
-	*port = (uint16_t)n;
+	*port = (uint32_t)n;
 	return 0;
 }
 
@@ -123,12 +125,21 @@ static bool addr_in(struct json_object *flow, const char *key, const struct pref
 	return endpoint_parse(doc_text(flow, key), &e) == 0 && prefix_contains(prefix, &e.addr);
 }
 
-static bool port_in(struct json_object *flow, const char *key, const struct flow_term *term)
+/* An end's port, -1 for none: of "1.2.3.4:80" and of "vsock:5000" alike. */
+static int64_t port_of(const char *end)
 {
 	struct endpoint e;
 
-	return endpoint_parse(doc_text(flow, key), &e) == 0 && e.port >= term->first &&
-		e.port <= term->last;
+	if (!strncmp(end, VSOCK, sizeof(VSOCK) - 1))
+		return strtoll(end + sizeof(VSOCK) - 1, NULL, 10);
+	return endpoint_parse(end, &e) == 0 ? e.port : -1;
+}
+
+static bool port_in(struct json_object *flow, const char *key, const struct flow_term *term)
+{
+	int64_t port = port_of(doc_text(flow, key));
+
+	return port >= term->first && port <= term->last;
 }
 
 static bool term_matches(const struct flow_term *term, struct json_object *flow)
@@ -205,6 +216,7 @@ struct row {
 	const char *text;
 	struct endpoint endpoint, guest, remote;
 	const char *proto;
+	int64_t guest_port; /* of a vsock connection, which has no address */
 	bool reverse;
 };
 
@@ -224,6 +236,7 @@ static struct row row_of(struct json_object *flow, const struct sort_key *key, b
 		.guest = endpoint_of(flow, "guest"),
 		.remote = endpoint_of(flow, "remote"),
 		.proto = doc_text(flow, "proto"),
+		.guest_port = port_of(doc_text(flow, "guest")),
 		.reverse = reverse,
 	};
 
@@ -261,6 +274,8 @@ static int compare(const void *one, const void *other)
 	order = strcmp(a->proto, b->proto);
 	if (!order)
 		order = compare_endpoints(&a->guest, &b->guest);
+	if (!order)
+		order = (a->guest_port > b->guest_port) - (a->guest_port < b->guest_port);
 	return order ? order : compare_endpoints(&a->remote, &b->remote);
 }
 

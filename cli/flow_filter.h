@@ -32,7 +32,7 @@ struct flow_term {
 	const char *word; /* PROTO, DIR, STATE: it begins with this; its end is at len */
 	size_t len;
 	struct prefix prefix; /* SRC, DST */
-	uint16_t first, last; /* ports */
+	uint32_t first, last; /* ports */
 };
 
 struct flow_filter {

@@ -35,7 +35,7 @@ enum {
 static const struct option options[] = {
 	{OPT_TCP, 't', "tcp", NULL, "only TCP"},
 	{OPT_UDP, 'u', "udp", NULL, "only UDP"},
-	{OPT_PROTO, 0, "proto", "LIST", "of tcp, udp and icmp"},
+	{OPT_PROTO, 0, "proto", "LIST", "of tcp, udp, icmp and vsock"},
 	{OPT_DIR, 0, "dir", "in|out", "begun by the host, or by the guest"},
 	{OPT_STATE, 0, "state", "LIST", "in one of these states, as STATE shows them"},
 	{OPT_SRC, 0, "src", "LIST", "guests' addresses or prefixes"},

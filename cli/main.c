@@ -19,6 +19,7 @@ static const struct noun *const nouns[] = {
 	&noun_flows,
 	&noun_top,
 	&noun_events,
+	&noun_capture,
 	&noun_dashboard,
 	&noun_health,
 	&noun_version,

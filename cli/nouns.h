@@ -20,6 +20,7 @@ extern const struct noun noun_stats;
 extern const struct noun noun_flows;
 extern const struct noun noun_top;
 extern const struct noun noun_events;
+extern const struct noun noun_capture;
 extern const struct noun noun_dashboard;
 extern const struct noun noun_run;
 extern const struct noun noun_version;

@@ -74,7 +74,7 @@ char *rate_format(uint64_t bits, char *buf, size_t len)
 	while (units[unit].bits > 1 &&
 		(bits < units[unit].bits || bits % (units[unit].bits / 1000)))
 		unit++;
-	if (units[unit].bits == 1) {
+	if (units[unit].bits <= 1) {
 		snprintf(buf, len, "%llubit", (unsigned long long)bits);
 		return buf;
 	}

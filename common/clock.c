@@ -23,6 +23,14 @@ uint64_t clock_ms(void)
 	return clock_ns() / 1000000;
 }
 
+uint64_t clock_wall_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (uint64_t)ts.tv_sec * 1000000u + (uint64_t)ts.tv_nsec / 1000;
+}
+
 int64_t clock_wall_ms(void)
 {
 	struct timespec ts;

@@ -13,6 +13,7 @@
  *	{"op":"listen","vm":NAME,"for":"vsock","kind":"hybrid","port":N,"path":P_N}         + fd
  *	{"op":"listen","vm":NAME,"for":"map","map":{Map}}                                   + a directory
  *	{"op":"stream","vm":NAME,"to":"tsi|tsi:PORT|tsi@PORT|vsock:PORT|tcp:PORT","prefix"?:BASE64} + fd
+ *	{"op":"capture","vm":NAME,"ports"?:[N],"snaplen"?:N}                                + fd
  *	{"op":"hold","create":{VM}}
  *
  *	{"ok":true,"vm":{VM},"forward"?:{Forward},"map"?:{Map}}
@@ -21,6 +22,8 @@
  * A directory (opened with O_PATH or for reading) is that of a socket to which netctld then connects, with
  * the rights of who sent it (place.h). A stream is a connected socket with what was read from it already
  * (64 KiB at most), answered when the guest accepted or refused.
+ *
+ * A capture's fd is one end of a unix stream, at whose other end pcapng comes out (dataplane/capture.h).
  *
  * A VM that `create` made is ephemeral and belongs to the connection: it is deleted when that closes.
  */
@@ -56,7 +59,8 @@ struct attach_request {
 	struct error refusal;         /* status 0, or the answer after all */
 };
 
-int attach_stream(struct attach_request *request, struct error *err); /* attach_stream.c */
+int attach_stream(struct attach_request *request, struct error *err);  /* attach_stream.c */
+int attach_capture(struct attach_request *request, struct error *err); /* attach_capture.c */
 struct vm *attach_vm(struct attach_request *request, struct error *err);
 /* Its answer waits for the worker, and brings the VM's document. */
 void attach_answer_vm(struct attach_request *request, struct vm *vm);

@@ -347,5 +347,8 @@ int attach_carry_out(struct attach_request *r, struct error *err)
 		return op_hold(r, err);
 	if (strcmp(op, "stream") == 0)
 		return attach_stream(r, err);
-	return error_set(err, 400, "op", "\"%.32s\" is not link, listen, stream or hold", op);
+	if (strcmp(op, "capture") == 0)
+		return attach_capture(r, err);
+	return error_set(
+		err, 400, "op", "\"%.32s\" is not link, listen, stream, capture or hold", op);
 }

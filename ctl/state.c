@@ -462,6 +462,8 @@ static int check(struct state *state, struct state_vm *item, struct error *err)
 
 	if (item->vm && !vm_can_become(item->vm, &item->request.config, err))
 		return -1;
+	if (item->n_maps && item->request.config.vsock.kind == VM_VSOCK_NONE)
+		return error_set(err, 409, "maps", "VM %s has no vsock", item->request.config.name);
 	if (item->vm && json_object_equal(policy_doc(item->vm->policy), policy_doc(policy)))
 		return 0;
 	status = vms_compile_policy(state->vms, &item->request.config.proxy, policy, "policy",

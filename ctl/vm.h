@@ -255,8 +255,8 @@ int vm_slot(struct vm *vm, struct error *err);
 /* As policy_compile(), with what is known of the host, for a VM with such a proxy and for one that is. */
 int vms_compile_policy(const struct vms *vms, const struct proxy_config *proxy,
 	struct policy *policy, const char *path, uint8_t **table, size_t *len, struct error *err);
-int vm_compile_policy(const struct vm *vm, struct policy *policy, const char *path,
-	uint8_t **table, size_t *len, struct error *err);
+int vm_compile_policy(const struct vm *vm, struct policy *policy, const char *path, uint8_t **table,
+	size_t *len, struct error *err);
 int vm_take_policy(struct vm *vm, struct policy *policy, const char *path, struct error *err);
 int vm_guest_store(struct vm *vm, struct error *err);
 /* Binds what this VM should have and has not; again and again until it can. */

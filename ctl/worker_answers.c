@@ -522,7 +522,9 @@ static bool read_flow(const Netdp__Flows__Flow *msg, struct worker_flow *out)
 	out->idle_ms = msg->idle_ms;
 	out->tx_bytes = msg->tx_bytes;
 	out->rx_bytes = msg->rx_bytes;
-	return read_proto(msg->proto, &out->proto) &&
+	out->vsock_guest = msg->vsock_guest;
+	out->vsock_host = msg->vsock_host;
+	return (read_proto(msg->proto, &out->proto) || msg->proto == NETDP__PROTO__PROTO_VSOCK) &&
 		wire_get_endpoint(msg->guest, msg->guest_port, &out->guest) &&
 		wire_get_endpoint(msg->remote, msg->remote_port, &out->remote) &&
 		wire_get_endpoint(msg->host, msg->host_port, &out->host) &&

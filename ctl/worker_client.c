@@ -143,6 +143,20 @@ const char *worker_client_release(const struct worker_client *client)
 	return client->release;
 }
 
+void worker_client_capture(struct worker_client *client, const struct worker_capture *capture,
+	int fd, worker_done_fn *done, void *arg)
+{
+	Netdp__Envelope env = NETDP__ENVELOPE__INIT;
+	Netdp__Capture msg = NETDP__CAPTURE__INIT;
+
+	msg.snaplen = capture->snaplen;
+	msg.n_ports = capture->n_ports;
+	msg.ports = (uint32_t *)(uintptr_t)capture->ports;
+	env.body_case = NETDP__ENVELOPE__BODY_CAPTURE;
+	env.capture = &msg;
+	worker_client_call_plain(client, &env, &fd, 1, WORKER_CLIENT_DEADLINE_MS, done, arg);
+}
+
 void worker_client_events_seen(struct worker_client *client, uint64_t through)
 {
 	Netdp__Envelope env = NETDP__ENVELOPE__INIT;

@@ -300,9 +300,12 @@ struct worker_stats {
 	uint32_t busy_queued;  /* packets that wait for the guest or the host */
 };
 
+#define WORKER_FLOW_VSOCK 40
+
 struct worker_flow {
-	int proto; /* 1, 6, 17 */
+	int proto; /* 1, 6, 17, or WORKER_FLOW_VSOCK: then ports, and the addresses may be unset */
 	bool inbound;
+	uint32_t vsock_guest, vsock_host;
 	struct endpoint guest;
 	struct endpoint remote; /* as the guest sees it */
 	struct endpoint host;   /* what the host side is connected to, or came from */
@@ -489,6 +492,15 @@ struct worker_client_hooks {
 	 * worker broke the protocol; -EPERM, it gave up and said why; else it ended. The client stays to be freed. */
 	void (*closed)(void *arg, int err, const char *text);
 };
+
+/* The link's frames as pcapng into fd, a connected stream socket; see dataplane/capture.h. */
+struct worker_capture {
+	uint32_t snaplen; /* 0: all */
+	const uint32_t *ports;
+	size_t n_ports;
+};
+void worker_client_capture(struct worker_client *client, const struct worker_capture *capture,
+	int fd, worker_done_fn *done, void *arg);
 
 /* The events up to this number are on the disk: the worker may forget them. */
 void worker_client_events_seen(struct worker_client *client, uint64_t through);

@@ -90,6 +90,9 @@ void control_proxy_trouble(void *arg, uint8_t server, enum proxy_trouble trouble
 /* control_limits.c */
 void control_limits_set(const struct request *r);
 
+/* control_capture.c */
+void control_capture(const struct request *r);
+
 /* control_reset.c */
 void control_reset(const struct request *r);
 

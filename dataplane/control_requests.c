@@ -448,6 +448,8 @@ static void put_flow(Netdp__Flows__Flow *out, const struct flow_info *flow)
 	out->remote_port = flow->key.remote.port;
 	out->host = wire_put_addr(&flow->host.addr);
 	out->host_port = flow->host.port;
+	out->vsock_guest = flow->vsock_guest;
+	out->vsock_host = flow->vsock_host;
 	out->state = wire_put_text(flow->state ? flow->state : "");
 	out->age_ms = flow->age_ms;
 	out->idle_ms = flow->idle_ms;
@@ -571,6 +573,7 @@ static const struct handler {
 	{NETDP__ENVELOPE__BODY_VSOCK_UNLISTEN, control_vsock_unlisten, false},
 	{NETDP__ENVELOPE__BODY_VSOCK_GET, control_vsock_get, true},
 	{NETDP__ENVELOPE__BODY_STREAM_ATTACH, control_stream_attach, false},
+	{NETDP__ENVELOPE__BODY_CAPTURE, control_capture, false},
 	{NETDP__ENVELOPE__BODY_TSI_GET, control_tsi_get, true},
 	{NETDP__ENVELOPE__BODY_TSI_RESTORE, control_tsi_restore, false},
 	{NETDP__ENVELOPE__BODY_VHOST_RESUME, control_vhost_resume, false},

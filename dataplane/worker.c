@@ -357,7 +357,8 @@ struct worker *worker_new(const struct worker_events *events)
 	w->out = (struct output){.link = w->link, .net = &w->config.net};
 	if (w->loop)
 		limits_init(&w->limits, w->loop, &w->counters, count_flows, w);
-	if (!w->link || !make_stack(w) || !make_vsock(w)) {
+	w->captures = w->link ? captures_new(w->loop, w->link, "") : NULL;
+	if (!w->captures || !make_stack(w) || !make_vsock(w)) {
 		worker_free(w);
 		return NULL;
 	}
@@ -370,6 +371,7 @@ void worker_free(struct worker *w)
 		return;
 	vsock_free(w->vsock);
 	tcp_free(w->tcp);
+	captures_free(w->captures);
 	attaches_free(w->attaches);
 	udp_free(w->udp);
 	if (w->icmp)
@@ -412,6 +414,7 @@ int worker_configure(struct worker *w, const struct worker_config *config, int f
 	w->config = *config;
 	if (!config->net.guest_mac_known)
 		w->config.net.guest_mac = broadcast;
+	captures_set_name(w->captures, config->vm);
 	link_set_memory(w->link, w->memory);
 	tcp_set_memory(w->tcp, w->memory, reset_flows);
 	vsock_set_memory(w->vsock, w->memory, reset_flows);
@@ -523,6 +526,11 @@ int worker_stream_attach(struct worker *w, const struct attach *attach, int fd,
 	void (*done)(void *arg, int err), void *arg)
 {
 	return attach_start(w->attaches, attach, fd, done, arg);
+}
+
+int worker_capture(struct worker *w, const struct capture_wish *wish, int fd)
+{
+	return captures_start(w->captures, wish, fd);
 }
 
 struct egress *worker_egress(const struct worker *w)

@@ -9,6 +9,7 @@
 #include "common/addr.h"
 #include "common/error.h"
 #include "dataplane/attach.h"
+#include "dataplane/capture.h"
 #include "dataplane/counters.h"
 #include "dataplane/egress/policy.h"
 #include "dataplane/egress/proxy_log.h"
@@ -129,6 +130,9 @@ const struct worker_forward *worker_forward_at(const struct worker *worker, size
 /* As attach_start(). */
 int worker_stream_attach(struct worker *worker, const struct attach *attach, int fd,
 	void (*done)(void *arg, int err), void *arg);
+
+/* As captures_start(). */
+int worker_capture(struct worker *worker, const struct capture_wish *wish, int fd);
 
 /* As egress_policy_set(). */
 int worker_policy_set(struct worker *worker, const void *table, size_t len, uint64_t document,

@@ -121,21 +121,24 @@ static bool next_flow(
 	}
 }
 
-/* The cursor's top two bits say which protocol is being walked, the others where. */
+/* The cursor's top two bits say which protocol is being walked, the others where. vsock is the last. */
 size_t worker_flows(const struct worker *w, uint32_t *cursor, struct flow_info *out, size_t max)
 {
 	unsigned proto = *cursor >> 30;
 	uint32_t slot = *cursor & (UINT32_MAX >> 2);
 	size_t n = 0;
 
-	while (proto < 3 && n < max) {
-		if (next_flow(w, proto, &slot, &out[n])) {
+	while (proto < 4 && n < max) {
+		if (proto == 3) {
+			n += vsock_flows(w->vsock, &slot, out + n, max - n);
+			proto += n < max;
+		} else if (next_flow(w, proto, &slot, &out[n])) {
 			n++;
 		} else {
 			proto++;
 			slot = 0;
 		}
 	}
-	*cursor = proto < 3 ? (uint32_t)proto << 30 | slot : 0;
+	*cursor = proto < 4 ? (uint32_t)proto << 30 | slot : 0;
 	return n;
 }

@@ -3,6 +3,7 @@
 #ifndef DATAPLANE_WORKER_INTERNAL_H
 #define DATAPLANE_WORKER_INTERNAL_H
 
+#include "dataplane/capture.h"
 #include "dataplane/egress/dial.h"
 #include "dataplane/egress/names.h"
 #include "dataplane/limits.h"
@@ -48,6 +49,7 @@ struct worker {
 	void *reset_arg;
 	struct vsock *vsock;
 	struct attaches *attaches;
+	struct captures *captures;
 };
 
 #endif

@@ -408,9 +408,7 @@ function refused(event) {
 function edit(vm, change) {
 	const before = page.editing.get(vm) || Promise.resolve();
 	const done = before.catch(() => {}).then(async () => {
-		let policy = await get(ofVM(vm, '/policy'));
-		if (typeof policy === 'string')
-			policy = {preset: policy};
+		const policy = await get(ofVM(vm, '/policy'));
 		const rules = change(policy.rules || []);
 		if (rules)
 			await ask('PUT', ofVM(vm, '/policy'), {...policy, rules});
@@ -541,7 +539,7 @@ const COLUMNS = [
 	{key: 'proto', title: 'Protocol'},
 	{key: 'guest', title: 'Guest', mono: true},
 	{key: 'dir', title: 'Way', text: (f) => f.dir === 'in' ? '← in' : '→ out'},
-	{key: 'remote', title: 'Remote', mono: true, text: (f) => f.name ? f.name + ' ' + f.remote : f.remote},
+	{key: 'remote', title: 'Remote', mono: true},
 	{key: 'state', title: 'State'},
 	{key: 'age_ms', title: 'Age', number: true, text: (f) => ageText(f.age_ms)},
 	{key: 'tx_bytes', title: 'Sent', number: true, text: (f) => bytesText(f.tx_bytes)},
@@ -549,7 +547,7 @@ const COLUMNS = [
 	{key: 'rate', title: 'Rate', number: true, text: (f) => rateText(f.rate)},
 ];
 
-const flowText = (flow, column) => clean(column.text ? column.text(flow) : flow[column.key]);
+const flowText = (flow, column) => column.text ? column.text(flow) : clean(flow[column.key]);
 
 async function readFlows() {
 	const names = page.selected ? [page.selected]

@@ -296,6 +296,12 @@ void api_events_get(struct api_request *request)
 
 	if (follow < 0 || read_filter(request, &filter) < 0 || read_since(request, &since) < 0)
 		return;
+	if (!api_may_stream(request->daemon->api)) {
+		error_set(
+			&err, 503, NULL, "%d streams of events are open already", API_STREAMS_MAX);
+		api_problem(request, &err);
+		return;
+	}
 	stream = stream_new(request);
 	if (!stream) {
 		error_set(&err, 500, NULL, "out of memory");

@@ -163,10 +163,14 @@ void api_forward_get(struct api_request *request)
 void api_forward_delete(struct api_request *request)
 {
 	struct vm *vm = api_vm(request);
-	struct forward *forward = vm ? find(request, vm) : NULL;
-	struct waiting *waiting = forward ? waiting_new(request) : NULL;
+	struct forward *forward;
+	struct waiting *waiting;
 	struct error err;
 
+	if (!vm || waiting_adoption(request, vm, api_forward_delete))
+		return;
+	forward = find(request, vm);
+	waiting = forward ? waiting_new(request) : NULL;
 	if (!waiting)
 		return;
 	if (vm_forward_delete(vm, forward, waiting_completion(waiting), &err) < 0)

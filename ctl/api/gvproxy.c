@@ -65,12 +65,12 @@ void vm_gvproxy_close(struct vm *vm)
 static struct vm *vm_of(struct netctld *daemon, struct evhttp_request *http)
 {
 	struct evhttp_connection *connection = evhttp_request_get_connection(http);
-	int fd = bufferevent_getfd(evhttp_connection_get_bufferevent(connection));
+	int fd = connection ? bufferevent_getfd(evhttp_connection_get_bufferevent(connection)) : -1;
 	struct sockaddr_un at = {.sun_family = AF_UNSPEC};
 	socklen_t len = sizeof(at);
 	char path[sizeof(at.sun_path) + 1] = "", *name;
 
-	if (getsockname(fd, (struct sockaddr *)&at, &len) < 0 || at.sun_family != AF_UNIX)
+	if (fd < 0 || getsockname(fd, (struct sockaddr *)&at, &len) < 0 || at.sun_family != AF_UNIX)
 		return NULL;
 	memcpy(path, at.sun_path, sizeof(at.sun_path));
 	name = strrchr(path, '/');
@@ -326,6 +326,41 @@ static void unexpose(struct netctld *daemon, struct evhttp_request *http, struct
 	json_object_put(doc);
 }
 
+/* After the start of netctld: until the worker's sockets are known, none can be closed. */
+struct adoption {
+	struct netctld *daemon;
+	struct evhttp_request *http;
+};
+
+static void on_adopted(void *arg, int code, const char *text)
+{
+	struct adoption adoption = *(struct adoption *)arg;
+	struct vm *vm = vm_of(adoption.daemon, adoption.http);
+
+	(void)code;
+	(void)text;
+	free(arg);
+	if (vm)
+		unexpose(adoption.daemon, adoption.http, vm);
+	else
+		reply_text(adoption.http, 404, "the VM is gone");
+}
+
+static void unexpose_adopted(struct netctld *daemon, struct evhttp_request *http, struct vm *vm)
+{
+	struct adoption *adoption = vm->adopting ? calloc(1, sizeof(*adoption)) : NULL;
+	struct completion *wait = adoption ? completion_new(on_adopted, adoption) : NULL;
+
+	if (!wait) {
+		free(adoption);
+		unexpose(daemon, http, vm);
+		return;
+	}
+	*adoption = (struct adoption){daemon, http};
+	vm_worker_await_next(vm, wait);
+	completion_close(wait);
+}
+
 static struct json_object *proxy_json(const struct vm *vm, const struct forward *forward)
 {
 	static const char *const protocols[] = {"tcp", "udp", "unix"};
@@ -393,7 +428,7 @@ static void route(struct netctld *daemon, struct evhttp_request *http)
 		void (*serve)(struct netctld *daemon, struct evhttp_request *http, struct vm *vm);
 	} services[] = {
 		{"/services/forwarder/expose", expose},
-		{"/services/forwarder/unexpose", unexpose},
+		{"/services/forwarder/unexpose", unexpose_adopted},
 		{"/services/forwarder/all", all},
 		{"/services/dhcp/leases", leases},
 		{"/leases", leases},

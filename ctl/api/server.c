@@ -51,7 +51,8 @@ struct api {
 	struct event *look;   /* now and then */
 	TAILQ_HEAD(connection_list, connection) connections; /* who was served last comes first */
 	unsigned n;
-	size_t unread; /* of all connections */
+	unsigned streams; /* of them with `closed` */
+	size_t unread;    /* of all connections */
 };
 
 /* ---- connections ---- */
@@ -219,8 +220,10 @@ static void on_http_closed(struct evhttp_connection *http, void *arg)
 	struct connection *c = arg;
 
 	(void)http;
-	if (c->closed)
-		c->closed(c->arg);
+	if (!c->closed)
+		return;
+	c->api->streams--;
+	c->closed(c->arg);
 	c->closed = NULL;
 }
 
@@ -231,9 +234,16 @@ void api_on_close(
 
 	if (!c)
 		return;
+	if (!closed != !c->closed)
+		api->streams += closed ? 1u : -1u;
 	c->closed = closed;
 	c->arg = arg;
 	evhttp_connection_set_closecb(http, closed ? on_http_closed : NULL, c);
+}
+
+bool api_may_stream(const struct api *api)
+{
+	return api->streams < API_STREAMS_MAX;
 }
 
 static void on_answered(struct evhttp_request *http, void *arg)

@@ -28,6 +28,7 @@
 
 #define API_CONNECTIONS_MAX 256
 #define API_BODY_MAX (1u << 20)
+#define API_STREAMS_MAX 128 /* answers that go on, of those connections */
 #define API_UNREAD_MAX (64u << 20)
 #define API_TIMEOUT_S 10
 #define API_PATIENCE_MS 250
@@ -78,9 +79,12 @@ int api_query_int(
 /* The VM that the path names, or NULL after a 404. */
 struct vm *api_vm(struct api_request *request);
 
-/* Calls back when this connection closes; closed NULL calls that off. At most one a connection. */
+/* Calls back when this connection, whose answer goes on, closes; closed NULL calls that off. At most one
+ * a connection. */
 void api_on_close(
 	struct api *api, struct evhttp_connection *http, void (*closed)(void *arg), void *arg);
+/* Whether one more may: else nobody could get a word in beside them. */
+bool api_may_stream(const struct api *api);
 
 /* routes.c: finds the handler. */
 api_route_fn api_route;

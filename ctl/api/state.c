@@ -49,6 +49,8 @@ void api_state_put(struct api_request *request)
 	if (dry_run < 0 || (cut_existing = api_query_bool(request, "cut_existing")) < 0 ||
 		(require_secrets = api_query_bool(request, "require_secrets")) < 0)
 		return;
+	if (!dry_run && waiting_adoption(request, NULL, api_state_put))
+		return;
 	state = state_read(&request->daemon->vms, request->body, &err);
 	if (state && require_secrets &&
 		json_object_array_length(state_missing(state)) +

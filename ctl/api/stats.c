@@ -4,6 +4,7 @@
 
 #include "ctl/json_read.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -67,15 +68,46 @@ static void put_endpoint(struct json_object *doc, const char *key, const struct 
 	json_put_string(doc, key, endpoint_format(e, text, sizeof(text)));
 }
 
+static const char *proto_name(int proto)
+{
+	switch (proto) {
+	case 1:
+		return "icmp";
+	case 6:
+		return "tcp";
+	case WORKER_FLOW_VSOCK:
+		return "vsock";
+	default:
+		return "udp";
+	}
+}
+
+/* An address, or where there is none "vsock:PORT". */
+static void put_end(struct json_object *doc, const char *key, const struct worker_flow *flow,
+	const struct endpoint *end, uint32_t vsock_port)
+{
+	char text[32];
+
+	if (flow->proto != WORKER_FLOW_VSOCK || end->port) {
+		put_endpoint(doc, key, end);
+		return;
+	}
+	snprintf(text, sizeof(text), "vsock:%u", (unsigned)vsock_port);
+	json_put_string(doc, key, text);
+}
+
 static struct json_object *flow_json(const struct worker_flow *flow)
 {
 	struct json_object *doc = json_object_new_object();
 
-	json_put_string(doc, "proto", flow->proto == 1 ? "icmp" : flow->proto == 6 ? "tcp" : "udp");
+	json_put_string(doc, "proto", proto_name(flow->proto));
 	json_put_string(doc, "dir", flow->inbound ? "in" : "out");
-	put_endpoint(doc, "guest", &flow->guest);
-	put_endpoint(doc, "remote", &flow->remote);
-	put_endpoint(doc, "host", &flow->host);
+	put_end(doc, "guest", flow, &flow->guest, flow->vsock_guest);
+	put_end(doc, "remote", flow, &flow->remote, flow->vsock_host);
+	if (flow->proto == WORKER_FLOW_VSOCK && !flow->host.port)
+		json_put_string(doc, "host", NULL); /* a unix socket, or our own service */
+	else
+		put_endpoint(doc, "host", &flow->host);
 	json_put_string(doc, "state", flow->state);
 	json_put_int(doc, "age_ms", (int64_t)flow->age_ms);
 	json_put_int(doc, "idle_ms", (int64_t)flow->idle_ms);

@@ -96,7 +96,10 @@ void api_vm_delete(struct api_request *request)
 	struct vm *vm = api_vm(request);
 	struct error err;
 
-	if (vm && vm_delete(vm, on_gone, request, &err) < 0)
+	/* Sockets that only the worker has would leave their paths behind. */
+	if (!vm || waiting_adoption(request, vm, api_vm_delete))
+		return;
+	if (vm_delete(vm, on_gone, request, &err) < 0)
 		api_problem(request, &err);
 }
 

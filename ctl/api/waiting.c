@@ -79,13 +79,26 @@ static void on_adopted(void *arg, int code, const char *text)
 	adoption.handler(adoption.request);
 }
 
+static bool any_adopting(const struct vms *vms)
+{
+	const struct vm *vm;
+
+	TAILQ_FOREACH(vm, &vms->list, next) {
+		if (vm->adopting)
+			return true;
+	}
+	return false;
+}
+
 bool waiting_adoption(
 	struct api_request *request, struct vm *vm, void (*handler)(struct api_request *request))
 {
+	struct vms *vms = &request->daemon->vms;
 	struct adoption *adoption;
 	struct completion *wait;
+	struct vm *each;
 
-	if (!vm->adopting || request->waited)
+	if (request->waited || !(vm ? vm->adopting : any_adopting(vms)))
 		return false;
 	adoption = calloc(1, sizeof(*adoption));
 	wait = adoption ? completion_new(on_adopted, adoption) : NULL;
@@ -95,7 +108,10 @@ bool waiting_adoption(
 	}
 	*adoption = (struct adoption){request, handler};
 	request->waited = true;
-	vm_worker_await_next(vm, wait);
+	TAILQ_FOREACH(each, &vms->list, next) {
+		if (each->adopting && (!vm || each == vm))
+			vm_worker_await_next(each, wait);
+	}
 	completion_close(wait);
 	return true;
 }

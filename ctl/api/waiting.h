@@ -17,9 +17,9 @@ struct waiting;
 struct waiting *waiting_new(struct api_request *request);
 struct completion *waiting_completion(struct waiting *waiting);
 /*
- * For what cannot be done while the VM's worker is being adopted, which takes a moment after netctld's
- * start: runs the handler again when that is over, or has taken VM_AWAIT_MS. False: it need not, or has
- * been run again already.
+ * For what cannot be done while a VM's worker is being adopted, which takes a moment after netctld's
+ * start: what the worker holds is not known until then. Runs the handler again when that is over, or has
+ * taken VM_AWAIT_MS. vm NULL: all VMs. False: it need not, or has been run again already.
  */
 bool waiting_adoption(
 	struct api_request *request, struct vm *vm, void (*handler)(struct api_request *request));

@@ -105,8 +105,8 @@ int store_key_set_mark(struct store *store, int64_t mark, struct error *err);
 
 /* ---- proxies ---- */
 
-int store_proxy_password_set(struct store *store, const char *vm, const void *sealed, size_t len,
-	struct error *err);
+int store_proxy_password_set(
+	struct store *store, const char *vm, const void *sealed, size_t len, struct error *err);
 int store_proxy_password_delete(struct store *store, const char *vm, struct error *err);
 typedef void store_proxy_password_fn(void *arg, const void *sealed, size_t len);
 /* Called once, or not at all where none was set. */

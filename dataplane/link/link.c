@@ -109,6 +109,9 @@ void link_commit(struct link *link, size_t len, const struct link_meta *meta)
 	store_be32(link->reserved, (uint32_t)body);
 	if (link->header_len)
 		link->ops->fill_header(link->reserved + LINK_RECORD_HLEN, meta ? meta : &plain);
+	if (link->watch)
+		link->watch(link->watch_arg, true,
+			link->reserved + LINK_RECORD_HLEN + link->header_len, len);
 	link->reserved = NULL;
 	link->last->tail += LINK_RECORD_HLEN + body;
 	link->queued_frames++;
@@ -197,6 +200,8 @@ void link_deliver(struct link *link, const uint8_t *frame, size_t len, const str
 	counter_inc(link->counters, COUNTER_LINK_RX_FRAMES);
 	counter_add(link->counters, COUNTER_LINK_RX_BYTES, len);
 	loop_moved(link->loop, len);
+	if (link->watch)
+		link->watch(link->watch_arg, false, frame, len);
 	link->events.frame(link->events.arg, frame, len, meta);
 }
 
@@ -490,6 +495,12 @@ void link_reset(struct link *link)
 	queue_clear(link);
 	link->pad = pad;
 	link->blocked = blocked;
+}
+
+void link_watch(struct link *link, link_watch_fn *watch, void *arg)
+{
+	link->watch = watch;
+	link->watch_arg = arg;
 }
 
 size_t link_queued(const struct link *link)

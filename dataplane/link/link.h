@@ -93,4 +93,8 @@ uint8_t *link_reserve(struct link *link, size_t max);
 /* Sends the first len bytes of the reservation; meta may be NULL. */
 void link_commit(struct link *link, size_t len, const struct link_meta *meta);
 
+/* Who looks on: told of each frame that comes from the guest or is committed to it. NULL: nobody. */
+typedef void link_watch_fn(void *arg, bool to_guest, const uint8_t *frame, size_t len);
+void link_watch(struct link *link, link_watch_fn *watch, void *arg);
+
 #endif

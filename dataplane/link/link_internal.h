@@ -47,6 +47,8 @@ struct link {
 	struct loop *loop;
 	struct counters *counters;
 	struct link_events events;
+	link_watch_fn *watch; /* NULL: nobody looks on */
+	void *watch_arg;
 	struct flow_memory *memory;
 
 	enum link_kind kind;

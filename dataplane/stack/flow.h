@@ -42,11 +42,16 @@ void flow_table_remove(struct flow_table *table, struct flow_entry *entry);
  * Removing entries during a walk is allowed. */
 struct flow_entry *flow_table_next(const struct flow_table *table, uint32_t *slot);
 
+#define FLOW_VSOCK                                                                                 \
+	40 /* a flow's proto: Linux's number of the family, in place of an IP protocol's */
+
 /* One row of `netctl flows`, as every protocol reports it. Texts are static. */
 struct flow_info {
-	uint8_t proto;
+	uint8_t proto; /* IP_PROTO_*, or FLOW_VSOCK */
 	bool inbound;
+	/* Of a vsock connection only the remote, where TSI leads to one; else unset, as the host may be. */
 	struct flow_key key;
+	uint32_t vsock_guest, vsock_host; /* its ports */
 	struct endpoint host;
 	const char *state;
 	uint64_t age_ms, idle_ms;

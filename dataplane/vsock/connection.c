@@ -3,6 +3,7 @@
 #include "dataplane/vsock/connection.h"
 
 #include "common/os.h"
+#include "dataplane/stack/flow.h"
 #include "dataplane/vsock/mux.h"
 
 #include <errno.h>
@@ -100,8 +101,11 @@ static void leave_host(struct vsock_conn *conn, bool orderly)
 	drop_spill(conn);
 }
 
-static void tell_moved(const struct vsock_conn *conn, size_t from_guest, size_t to_guest)
+static void moved(struct vsock_conn *conn, size_t from_guest, size_t to_guest)
 {
+	conn->tx_bytes += from_guest;
+	conn->rx_bytes += to_guest;
+	conn->active = loop_now(vsock_mux_loop(conn->mux));
 	if (conn->events.moved)
 		conn->events.moved(conn->events.arg, from_guest, to_guest);
 }
@@ -439,7 +443,7 @@ static void on_payload(
 		return;
 	}
 	conn->rx_cnt += len;
-	tell_moved(conn, len, 0);
+	moved(conn, len, 0);
 	if (conn->verify)
 		on_verified_payload(conn, payload, pieces);
 	else
@@ -630,7 +634,7 @@ static enum vsock_turn send_data(struct vsock_conn *conn)
 	conn->told_fwd_cnt = conn->fwd_cnt;
 	conn->owe_credit = false;
 	conn->tx_cnt += (uint32_t)n;
-	tell_moved(conn, 0, (size_t)n);
+	moved(conn, 0, (size_t)n);
 	if (!conn->prefix && conn->host.fd < 0)
 		host_ended(conn);
 	return has_data(conn) ? VSOCK_TURN_MORE : VSOCK_TURN_DONE;
@@ -807,6 +811,7 @@ struct vsock_conn *vsock_conn_new(struct vsock_mux *mux, uint32_t guest_port, ui
 	conn->guest_port = guest_port;
 	conn->host_port = host_port;
 	conn->host.fd = -1;
+	conn->born = conn->active = loop_now(vsock_mux_loop(mux));
 	conn->timer.fire = on_deadline;
 	conn->pace[LIMITS_IN].go = on_pace_in;
 	conn->pace[LIMITS_OUT].go = on_pace_out;
@@ -874,6 +879,51 @@ int vsock_conn_accept(struct vsock_conn *conn, const struct vsock_host *host)
 void vsock_conn_verify(struct vsock_conn *conn, struct verify *verify)
 {
 	conn->verify = verify;
+}
+
+/* ---- for show ---- */
+
+static const char *state_name(const struct vsock_conn *conn)
+{
+	switch ((enum vsock_state)conn->state) {
+	case VSOCK_WAITING:
+		return "dialling";
+	case VSOCK_CONNECTING:
+		return "syn-sent";
+	case VSOCK_DRAINING:
+	case VSOCK_DEAD:
+		return "closing";
+	case VSOCK_OPEN:
+		break;
+	}
+	if (conn->guest_shut & VSOCK_SHUT_SEND && conn->shut_sent & VSOCK_SHUT_SEND)
+		return "closing";
+	if (conn->guest_shut & VSOCK_SHUT_SEND)
+		return "guest-closed";
+	return conn->shut_sent & VSOCK_SHUT_SEND ? "host-closed" : "established";
+}
+
+void vsock_conn_info(const struct vsock_conn *conn, struct flow_info *info)
+{
+	uint64_t now = loop_now(vsock_mux_loop(conn->mux));
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof(ss);
+
+	*info = (struct flow_info){
+		.proto = FLOW_VSOCK,
+		.inbound = conn->opener,
+		.key.remote = conn->peer,
+		.vsock_guest = conn->guest_port,
+		.vsock_host = conn->host_port,
+		.state = state_name(conn),
+		.age_ms = now - conn->born,
+		.idle_ms = now - conn->active,
+		.tx_bytes = conn->tx_bytes,
+		.rx_bytes = conn->rx_bytes,
+	};
+	if (conn->host.fd >= 0 && conn->host.tcp &&
+		getpeername(conn->host.fd, (struct sockaddr *)&ss, &len) == 0)
+		endpoint_from_sockaddr((struct sockaddr *)&ss, len, &info->host);
 }
 
 void vsock_conn_refuse(struct vsock_conn *conn)

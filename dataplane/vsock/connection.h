@@ -42,6 +42,7 @@
 #ifndef DATAPLANE_VSOCK_CONNECTION_H
 #define DATAPLANE_VSOCK_CONNECTION_H
 
+#include "common/addr.h"
 #include "dataplane/egress/verify.h"
 #include "dataplane/limits.h"
 #include "dataplane/stack/timer_wheel.h"
@@ -101,16 +102,20 @@ struct vsock_conn {
 	struct vsock_conn *hash_next;
 	struct vsock_mux *mux;
 	struct vsock_conn_events events;
-	struct host_side host;                  /* fd -1: none, or none any more */
-	struct verify *verify;                  /* while the guest's names are looked at, else NULL */
-	struct event ready;                     /* of the host's socket, edge-triggered */
-	struct timer timer;                     /* the state's deadline */
+	struct host_side host; /* fd -1: none, or none any more */
+	struct verify *verify; /* while the guest's names are looked at, else NULL */
+	struct event ready;    /* of the host's socket, edge-triggered */
+	struct timer timer;    /* the state's deadline */
 	struct limits_waiter pace[LIMITS_WAYS]; /* for the VM's rates */
-	uint8_t *prefix;                        /* to be sent first; NULL when done */
+	struct endpoint peer;        /* whom it leads to, for show; port 0: nobody with a name */
+	uint64_t born, active;       /* ms */
+	uint64_t tx_bytes, rx_bytes; /* from the guest, to the guest */
+	uint8_t *prefix;             /* to be sent first; NULL when done */
 	size_t prefix_len, prefix_at;
 	uint8_t *spill; /* spill_len bytes that the host has not taken yet, from spill_at on */
 	uint32_t spill_len, spill_at, spill_size;
 	uint32_t guest_port, host_port;
+	uint32_t serial;                       /* grows with each, below VSOCK_SERIALS; the mux's */
 	uint32_t peer_buf_alloc, peer_fwd_cnt; /* as the guest told last */
 	uint32_t tx_cnt;                       /* payload bytes sent to the guest, mod 2^32 */
 	uint32_t rx_cnt;                       /* and received from it */
@@ -141,6 +146,10 @@ enum vsock_turn {
 	VSOCK_TURN_BLOCKED, /* the transport has no room */
 	VSOCK_TURN_GONE,    /* the connection exists no more */
 };
+
+struct flow_info;
+/* What `netctl flows` shows of it. */
+void vsock_conn_info(const struct vsock_conn *conn, struct flow_info *info);
 
 /* Made by the mux only. Not linked yet. NULL without memory. */
 struct vsock_conn *vsock_conn_new(struct vsock_mux *mux, uint32_t guest_port, uint32_t host_port);

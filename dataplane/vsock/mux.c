@@ -5,6 +5,7 @@
 #include "common/os.h"
 #include "common/siphash.h"
 #include "dataplane/limits.h"
+#include "dataplane/stack/flow.h"
 #include "dataplane/vsock/notes.h"
 #include "dataplane/vsock/tsi.h"
 
@@ -51,7 +52,7 @@ struct vsock_mux {
 	struct task task;
 	size_t spilled; /* bytes that hosts have not taken */
 	size_t moved;   /* in this turn */
-	uint32_t next_port;
+	uint32_t next_port, next_serial;
 	bool full, data_full; /* no room in the transport: vsock_mux_room() will come */
 	bool refused;         /* vsock_mux_ready() said no */
 	bool held;
@@ -112,6 +113,7 @@ static struct vsock_conn *add(struct vsock_mux *mux, uint32_t guest_port, uint32
 		return NULL;
 	if (mux->linked >= mux->n_buckets)
 		grow(mux);
+	conn->serial = mux->next_serial++ % VSOCK_SERIALS;
 	conn->linked = true;
 	put(mux, conn);
 	mux->linked++;
@@ -513,6 +515,24 @@ size_t vsock_mux_count(const struct vsock_mux *mux)
 	return mux->count;
 }
 
+/* They stand in the order of their serials, until these begin anew. */
+size_t vsock_mux_flows(
+	const struct vsock_mux *mux, uint32_t *cursor, struct flow_info *out, size_t max)
+{
+	const struct vsock_conn *conn;
+	size_t n = 0;
+
+	TAILQ_FOREACH(conn, &mux->all, all) {
+		if (conn->serial < *cursor)
+			continue;
+		if (n == max)
+			break;
+		vsock_conn_info(conn, &out[n++]);
+		*cursor = conn->serial + 1;
+	}
+	return n;
+}
+
 void vsock_mux_busy(const struct vsock_mux *mux, struct busy *busy)
 {
 	const struct vsock_conn *conn;
@@ -520,7 +540,8 @@ void vsock_mux_busy(const struct vsock_mux *mux, struct busy *busy)
 	TAILQ_FOREACH(conn, &mux->all, all) {
 		busy->pending += conn->state == VSOCK_WAITING || conn->state == VSOCK_CONNECTING;
 		busy->live += conn->state == VSOCK_OPEN || conn->state == VSOCK_DRAINING;
-		busy->queued += conn->state == VSOCK_DEAD || conn->spill_len;
+		busy->queued += conn->state == VSOCK_DEAD || conn->spill_len ||
+			(conn->verify && verify_held(conn->verify));
 	}
 	busy->queued += (uint32_t)mux->n_replies;
 }

@@ -31,6 +31,7 @@
 
 #define VSOCK_CONNS_MAX 10000u
 #define VSOCK_SPILL_MAX (64u << 20)
+#define VSOCK_SERIALS (1u << 30)
 #define VSOCK_REPLIES_MAX 1024u
 #define VSOCK_REPLY_MAX 136u             /* payload bytes of a reply */
 #define VSOCK_HOST_PORT_FIRST (1u << 30) /* of connections that the host opens */
@@ -96,6 +97,9 @@ int vsock_mux_connect(struct vsock_mux *mux, uint32_t guest_port, const struct v
 	const struct vsock_conn_events *events);
 
 size_t vsock_mux_count(const struct vsock_mux *mux);
+/* Up to max connections from *cursor on (0 first), which moves behind them; fewer than max: no more. */
+size_t vsock_mux_flows(
+	const struct vsock_mux *mux, uint32_t *cursor, struct flow_info *out, size_t max);
 /* Adds connections that come about (pending), stand (live), or have bytes for the host or an RST for
  * the guest waiting (queued). */
 void vsock_mux_busy(const struct vsock_mux *mux, struct busy *busy);

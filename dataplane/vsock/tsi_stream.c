@@ -362,6 +362,7 @@ static bool claim_host(struct tsi_sock *sock, struct vsock_conn *conn)
 		return false;
 	}
 	TAILQ_INSERT_TAIL(&sock->tsi->streams, stream, entry);
+	conn->peer = sock->peer;
 	vsock_conn_watch(conn, &events);
 	vsock_conn_accept(conn, &host);
 	return true;

@@ -347,6 +347,11 @@ struct tsi *vsock_tsi(struct vsock *vsock)
 	return vsock->tsi;
 }
 
+size_t vsock_flows(const struct vsock *vsock, uint32_t *cursor, struct flow_info *out, size_t max)
+{
+	return vsock_mux_flows(vsock->mux, cursor, out, max);
+}
+
 void vsock_env_arrived(struct vsock *vsock, const void *document, size_t len)
 {
 	vsock_env_answer(vsock->env, document, len);

@@ -35,6 +35,7 @@ enum vsock_kind { VSOCK_KIND_NONE, VSOCK_KIND_VHOST, VSOCK_KIND_STREAM, VSOCK_KI
 #define VSOCK_SESSION_MS 100
 #define VSOCK_SESSION_BURST 32 /* more than a VMM's messages to set up a device */
 
+struct flow_info;
 struct flow_memory;
 struct limits;
 struct vhost_session;
@@ -82,6 +83,8 @@ void vsock_reset_begin(struct vsock *vsock);
 void vsock_reset_end(struct vsock *vsock);
 void vsock_busy(const struct vsock *vsock, struct busy *busy);
 size_t vsock_count(const struct vsock *vsock); /* connections */
+/* As vsock_mux_flows(); those of a VMM that owns the mux are not known. */
+size_t vsock_flows(const struct vsock *vsock, uint32_t *cursor, struct flow_info *out, size_t max);
 /* As vsock_mux_set_memory(). */
 void vsock_set_memory(struct vsock *vsock, struct flow_memory *memory, bool reset);
 /* Whether a VMM is connected; a HYBRID one is not seen to come and go. */

@@ -88,9 +88,15 @@ _netctl() {
 	--rate-in | --rate-out) _netctl_words '10mbit 100mbit 1gbit none'; return ;;
 	--max-flows | --new-flows | --src | --dst | --sport | --dport | --port | --limit | --count | --interval) return ;;
 	-n | -d) [[ $noun == @(flows|top) ]] && return ;;
-	--proto) _netctl_words 'tcp udp icmp'; return ;;
+	--proto) _netctl_words 'tcp udp icmp vsock'; return ;;
 	--dir) _netctl_words 'in out'; return ;;
 	--state) _netctl_words 'established syn-sent syn-rcvd dialling guest-closed host-closed closing open dns forward echo'; return ;;
+	-w | --write)
+		if [[ $noun == capture ]]; then
+			mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+			return
+		fi
+		;;
 	-S | --sort)
 		if [[ $noun == top ]]; then
 			_netctl_words 'traffic name flows in out new refused dropped'
@@ -99,10 +105,10 @@ _netctl() {
 		fi
 		return
 		;;
-	--mtu | --cid | --subnet | --mac | --dns | --search | --ttl | --forward | --no-proxy | --name | --since) return ;;
+	--mtu | --cid | --subnet | --mac | --dns | --search | --ttl | --forward | --no-proxy | --name | --since | --last | --max-size | --snaplen) return ;;
 	esac
 	if [[ -z $noun ]]; then
-		_netctl_words 'run vm forward vsock listener policy hosts env secret snapshot apply export stats flows top events dashboard health version
+		_netctl_words 'run vm forward vsock listener policy hosts env secret snapshot apply export stats flows top events capture dashboard health version
 			-s -o --help --version'
 		return
 	fi
@@ -120,6 +126,13 @@ _netctl() {
 	apply) _netctl_words '-f --file --dry-run --cut-existing --require-secrets --help' ;;
 	export) mapfile -t COMPREPLY < <(compgen -W '--help' -f -- "$cur") ;;
 	events) _netctl_words '-f --follow --since -n --last --vm -t --type --help' ;;
+	capture)
+		if [[ -n $verb ]]; then
+			_netctl_words '-w --write -p --port -c --count --max-size --snaplen --help'
+		else
+			_netctl_words "$(_netctl_vms) --help"
+		fi
+		;;
 	dashboard) _netctl_words '--port --help' ;;
 	health | version) _netctl_words '--help' ;;
 	vm | forward | vsock | listener | policy | hosts | env | secret | snapshot) _netctl_verb ;;

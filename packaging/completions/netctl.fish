@@ -62,6 +62,7 @@ complete -c netctl -n __fish_use_subcommand -a stats -d 'Counters of a VM'
 complete -c netctl -n __fish_use_subcommand -a flows -d 'Live flows of a VM'
 complete -c netctl -n __fish_use_subcommand -a top -d 'What goes through the VMs now'
 complete -c netctl -n __fish_use_subcommand -a events -d 'What happened'
+complete -c netctl -n __fish_use_subcommand -a capture -d "A VM's frames, for Wireshark"
 complete -c netctl -n __fish_use_subcommand -a dashboard -d 'A page for the browser'
 complete -c netctl -n __fish_use_subcommand -a health -d 'How the daemon is'
 complete -c netctl -n __fish_use_subcommand -a version -d 'Versions'
@@ -76,7 +77,7 @@ complete -c netctl -n '__netctl_is env; and __netctl_words 2' -a 'set load show 
 complete -c netctl -n '__netctl_is secret; and __netctl_words 2' -a 'set list delete'
 complete -c netctl -n '__netctl_is snapshot; and __netctl_words 2' -a 'create list show export import delete'
 
-for noun in 'stats' 'flows'
+for noun in capture 'stats' 'flows'
     complete -c netctl -n "__netctl_is $noun; and __netctl_words 2" -a '(__netctl_vms)'
 end
 for verb in 'vm show' 'vm set' 'vm restore' 'vm reset' 'vm delete' 'snapshot create' 'snapshot list' \
@@ -147,7 +148,7 @@ complete -c netctl -n '__netctl_is apply' -l require-secrets -d 'Refuse where a 
 complete -c netctl -n '__netctl_is export; and __netctl_words 2' -F
 complete -c netctl -n '__netctl_is flows' -s t -l tcp -d 'Only TCP'
 complete -c netctl -n '__netctl_is flows' -s u -l udp -d 'Only UDP'
-complete -c netctl -n '__netctl_is flows' -l proto -x -a 'tcp udp icmp' -d 'Protocols'
+complete -c netctl -n '__netctl_is flows' -l proto -x -a 'tcp udp icmp vsock' -d 'Protocols'
 complete -c netctl -n '__netctl_is flows' -l dir -x -a 'in out' -d 'Who began it'
 complete -c netctl -n '__netctl_is flows' -l state -x -a 'established syn-sent syn-rcvd dialling guest-closed host-closed closing open dns forward echo' -d 'States'
 complete -c netctl -n '__netctl_is flows' -l src -x -d 'Addresses of the guest'
@@ -166,6 +167,11 @@ complete -c netctl -n '__netctl_is events' -l since -x -d 'Only events after thi
 complete -c netctl -n '__netctl_is events' -s n -l last -x -d 'Only the newest'
 complete -c netctl -n '__netctl_is events' -l vm -x -d 'Only of this VM'
 complete -c netctl -n '__netctl_is events' -s t -l type -x -d 'Only of these types'
+complete -c netctl -n '__netctl_is capture' -s w -l write -r -F -d 'Where to'
+complete -c netctl -n '__netctl_is capture' -s p -l port -x -d 'Only these ports'
+complete -c netctl -n '__netctl_is capture' -s c -l count -x -d 'End after so many frames'
+complete -c netctl -n '__netctl_is capture' -l max-size -x -d 'End before the file is larger'
+complete -c netctl -n '__netctl_is capture' -l snaplen -x -d 'Keep so many bytes of each frame'
 complete -c netctl -n '__netctl_is dashboard' -l port -x -d 'Serve on this port'
 complete -c netctl -n '__netctl_is run' -l map-root -d 'COMMAND is root in a user namespace'
 complete -c netctl -n '__netctl_is run' -a '(__fish_complete_subcommand --fcs-skip=2)'

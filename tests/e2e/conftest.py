@@ -26,6 +26,7 @@ NAMES = {
 ORDER = ["test_smoke", "test_bad_input", "test_openapi", "test_api_bounds", "test_gvproxy", "test_apply",
          "test_run", "test_dns", "test_names_dns", "test_names_wire", "test_proxy", "test_udp", "test_dgram",
          "test_vsock_hostile", "test_tsi", "test_secrets", "test_snapshots", "test_sandbox", "test_events",
+         "test_metrics", "test_capture",
          "test_crash", "test_vsock", "test_integrity", "test_programs", "test_scale"]
 
 

@@ -130,6 +130,45 @@ def test_followers_of_events_are_no_idlers(daemon):
         close_all(idle)
 
 
+def test_streams_leave_room(daemon):
+    """128 streams of events at once, no more, and each that ends makes room for another."""
+    def follow():
+        sock = connect(daemon)
+        sock.sendall(b"GET /v1/events?follow=1 HTTP/1.1\r\nHost: x\r\n\r\n")
+        return sock, sock.recv(1000).split()[1]
+
+    streams = []
+    try:
+        for _ in range(300):
+            sock, status = follow()
+            streams.append(sock)
+            assert status == (b"200" if len(streams) <= 128 else b"503"), len(streams)
+        answer_in(daemon, 3)
+        assert daemon.api("GET", "/v1/events").json["status"] == 503
+        streams.pop(0).close()
+
+        def room():
+            sock, status = follow()
+            streams.append(sock)
+            return status == b"200"
+
+        wait_for(room, 5, "room for one")
+        # Streams that end, too, give their place back, though the connection goes on.
+        close_all(streams)
+        wait_for(lambda: daemon.api("GET", "/v1/events").status == 200, 5, "room for all")
+        with connect(daemon) as sock:
+            for _ in range(200):
+                sock.sendall(b"GET /v1/events HTTP/1.1\r\nHost: x\r\n\r\n")
+                data = b""
+                while not data.endswith(b"0\r\n\r\n"):
+                    more = sock.recv(10000)
+                    assert more, data
+                    data += more
+                assert data.split()[1] == b"200", data
+    finally:
+        close_all(streams)
+
+
 @pytest.mark.parametrize("method, path", ROUTES)
 def test_oversized_body(shared_daemon, method, path):
     """More than 1 MiB: 413 with a problem document, on every route that takes a body."""

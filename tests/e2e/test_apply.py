@@ -151,6 +151,19 @@ def test_export_wipe_apply(daemon):
     assert seen(daemon) == before and export(daemon) == document
 
 
+def test_at_once_after_a_restart(daemon):
+    """What workers hold that are just being adopted goes with what it was for: no path is left."""
+    document = {"vms": [{"name": "vm%d" % i, "forwards": [
+        {"listen": {"unix": "%s/vms/vm%d/%d" % (daemon.runtime, i, k)}, "to": {"port": 80}} for k in range(20)]}
+        for i in range(30)]}
+    for _ in range(3):
+        applied(daemon, document)
+        daemon.kill()
+        daemon.start()
+        daemon.ask("PUT", "/v1/state", {"vms": []})
+        assert os.listdir(daemon.runtime + "/vms") == []
+
+
 def test_export_on_stdout_is_what_apply_reads(daemon):
     furnish(daemon)
     document = daemon.netctl("export")
@@ -407,7 +420,7 @@ def test_a_socket_that_was_handed_over(daemon):
      "vms[0].forwards[0].listen.unix"),
     (lambda d: d["vms"][1]["maps"][0].update(port=620), "vms[1].maps[0].port"),
     (lambda d: d["vms"][1]["maps"].append(d["vms"][1]["maps"][0]), "vms[1].maps[2]"),
-    (lambda d: d["vms"][0].update(maps=[{"port": 1, "to": {"tcp": "127.0.0.1:9"}}]), "vms[0].maps[0].vm"),
+    (lambda d: d["vms"][0].update(maps=[{"port": 1, "to": {"tcp": "127.0.0.1:9"}}]), "vms[0].maps"),
     (lambda d: d["vms"][1]["hosts"]["items"].append({"name": "x"}), "vms[1].hosts.items[1].addresses"),
     (lambda d: d["vms"][1].update(env=[]), "vms[1].env"),
     (lambda d: d["vms"][1].update(secrets=["a b"]), "vms[1].secrets[0]"),

@@ -16,7 +16,7 @@ import pytest
 from netctltest.browser import Browser, ScriptError
 from netctltest.namespace import TapGuest
 from netctltest.process import SLOW, Process, wait_for
-from netctltest.servers import WebServer
+from netctltest.servers import DnsServer, WebServer, loopback
 from netctltest.world import World
 
 GATEWAY = "10.0.2.2"
@@ -77,7 +77,7 @@ def dashboard(daemon):
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
     if not shutil.which("chromium"):
-        pytest.exit("no chromium: packaging/deps test", 2)
+        pytest.fail("no chromium: packaging/deps test")
     # A name that an attacker made to lead here.
     it = Browser(str(tmp_path_factory.mktemp("browser")), "--host-resolver-rules=MAP evil.example 127.0.0.1")
     yield it
@@ -105,13 +105,19 @@ def rules(daemon, name="web"):
 
 def test_refusal_appears_and_one_click_admits_it(daemon, guests, web, tab):
     guest = guests.add(TapGuest(daemon, "web", policy=CLOSED))
-    began = time.monotonic()
-    assert knock(guest, web.port) == ""
+
+    def appears(port):
+        began = time.monotonic()
+        assert knock(guest, port) == ""
+        assert "by rule 0" in tab.wait((ROW % ("%s:%d" % (GATEWAY, port))) + ".innerText", 5)
+        return time.monotonic() - began
+    # A busy machine delays some.
+    took = [appears(port) for port in (1, 2, web.port)]
+    assert min(took) < 1, took
     row = ROW % ("%s:%d" % (GATEWAY, web.port))
-    assert "by rule 0" in tab.wait(row + ".innerText", 5)
-    assert time.monotonic() - began < 1 * SLOW
     assert tab.run(row + ".querySelector('button').innerText") == "Allow %s, tcp port %d" % (GATEWAY, web.port)
-    tab.click("#refusals-list button")
+    tab.run(row + ".querySelector('button').id = 'it'")
+    tab.click("#it")
     tab.wait(row + ".className === 'allowed'")
     assert "is the first rule of web’s policy now" in tab.run(row + ".innerText")
     assert rules(daemon) == [{"action": "allow", "to": [GATEWAY], "ports": [str(web.port)], "proto": "tcp"},
@@ -421,7 +427,17 @@ def test_page_outlives_the_daemon(daemon, tab):
     tab.wait(LIVE + " && document.querySelectorAll('.vm').length === 2")
 
 
-def test_idle_connections_do_not_push_the_page_out(daemon, dashboard, tab):
+def stream(dashboard, session):
+    """A connection that follows the events."""
+    reader = socket.create_connection(("127.0.0.1", dashboard.port), 5)
+    reader.sendall(b"GET /v1/events?follow=1 HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n\r\n"
+                   % (dashboard.host.encode(), session.encode()))
+    assert reader.recv(12) == b"HTTP/1.1 200"
+    return reader
+
+
+def test_idle_connections_do_not_push_the_page_out(daemon, dashboard):
+    reader = stream(dashboard, dashboard.session())
     idle = [socket.create_connection(("127.0.0.1", dashboard.port), 5) for _ in range(300)]
     for one in idle[:150]:
         try:
@@ -429,9 +445,13 @@ def test_idle_connections_do_not_push_the_page_out(daemon, dashboard, tab):
         except ConnectionError:
             pass
     daemon.ask("POST", "/v1/vms", {"name": "late"})
-    tab.wait("document.querySelector('#vms').innerText.includes('late')")
-    assert len(os.listdir("/proc/%d/fd" % dashboard.process.pid)) < 64 + 64
-    for one in idle:
+    text = b""
+    while b"vm.created" not in text:
+        more = reader.recv(4096)
+        assert more, "the stream was cut: %r" % text
+        text += more
+    assert len(os.listdir("/proc/%d/fd" % dashboard.process.pid)) < 64 + 32
+    for one in [reader, *idle]:
         one.close()
 
 
@@ -441,10 +461,7 @@ def test_stream_ends_with_its_reader(daemon, dashboard):
     session = dashboard.session()
     wait_for(lambda: len(os.listdir(fds)) == before, 5, "an end of the connection")
     for closing in (socket.SHUT_RDWR, None):
-        reader = socket.create_connection(("127.0.0.1", dashboard.port), 5)
-        reader.sendall(b"GET /v1/events?follow=1 HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n\r\n"
-                       % (dashboard.host.encode(), session.encode()))
-        assert reader.recv(12) == b"HTTP/1.1 200"
+        reader = stream(dashboard, session)
         assert len(os.listdir(fds)) == before + 2
         if closing is not None:
             reader.shutdown(closing)
@@ -461,31 +478,63 @@ def test_bad_command_lines(daemon, dashboard):
 
 # ---- the README's picture ------------------------------------------------------------------------
 
+# Sends at a pace that goes up and down, on one connection after the other.
+PACE = """
+import math, socket, sys, threading, time
+def send(s, rate):
+    began = time.monotonic()
+    try:
+        while True:
+            t = time.monotonic() - began
+            s.sendall(bytes(int(rate / 20 * (1.4 + math.sin(t / 9) + .4 * math.sin(t / 2.3)))))
+            time.sleep(.05)
+    except OSError:
+        pass
+def both(s, rate):
+    threading.Thread(target=send, args=(s, rate), daemon=True).start()
+    while s.recv(1 << 20):
+        pass
+addr, port, rate = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+if addr:
+    both(socket.create_connection((addr, port)), rate)
+else:
+    server = socket.create_server(("127.0.0.1", port))
+    while True:
+        threading.Thread(target=both, args=(server.accept()[0], rate), daemon=True).start()
+"""
+
+
 @pytest.mark.skipif("NETCTL_SCREENSHOT" not in os.environ,
                     reason="NETCTL_SCREENSHOT=docs/dashboard.png makes the picture")
 def test_screenshot(daemon, guests, tab):
-    server = WebServer({"/": b"x" * (32 << 20)})
-    closed = {"default": "deny", "rules": [{"action": "allow", "to": [GATEWAY], "ports": [str(server.port)]}]}
-    build = guests.add(TapGuest(daemon, "build-17", policy=closed))
-    agent = guests.add(TapGuest(daemon, "agent", policy=closed))
+    def pace(*words):
+        return ["/usr/bin/python3", "-c", PACE, *map(str, words)]
+    server = Process("pace", pace("", 8443, 400e3), daemon.directory)
+    resolver = DnsServer({("packages.example.org", 1): ["203.0.113.44"], ("api.example.com", 1): ["203.0.113.80"]},
+                         addr=loopback(0), port=53)
+    ours = {"action": "allow", "to": [GATEWAY], "ports": ["8443"]}
+    dns = {"upstreams": [resolver.addr]}
+    build = guests.add(TapGuest(daemon, "build-17", dns=dns, policy={"default": "deny", "rules": [ours]}))
+    agent = guests.add(TapGuest(daemon, "agent", dns=dns, policy={"default": "deny", "rules": [
+        ours, {"action": "allow", "to": ["*.example.com"], "ports": ["443"]}]}))
     daemon.ask("POST", "/v1/vms", {"name": "spare"})
-    url = "http://%s:%d/" % (GATEWAY, server.port)
-    build.popen("while true; do for r in 2 6 4 1 9 3; do curl -s --limit-rate ${r}M -m 6 %s; sleep 1; done; done"
-                " >/dev/null" % url)
-    agent.popen("while true; do curl -s --limit-rate 900k -m 9 %s; sleep 4; done >/dev/null" % url)
-    agent.popen("while true; do head -c 2M /dev/zero | curl -s -T - -m 4 --limit-rate 700k %s; sleep 5; done"
-                " >/dev/null" % url)
-    time.sleep(100)
-    for script in ("curl -s -m 1 http://203.0.113.44/", "ping -c 1 -W 1 192.0.2.9",
-                   "for i in 1 2 3; do curl -s -m 1 http://198.51.100.7:8443/; done"):
-        agent.run(script)
+    tab.size(1280, 900, 1.5)
+    build.popen(pace(GATEWAY, 8443, 150e3))
+    time.sleep(40)
+    agent.popen(pace(GATEWAY, 8443, 60e3))
+    time.sleep(40)
+    build.popen(pace(GATEWAY, 8443, 250e3))
+    time.sleep(37)
+    ask = "dig @%s +short +tries=1 %%s; " % GATEWAY
     build.run("curl -s -m 1 http://192.0.2.80:22/")
-    tab.size(1280, 1010, 1.5)
-    tab.wait("document.querySelectorAll('#refusals-list li').length >= 4")
-    time.sleep(3)
-    tab.run("[...document.querySelectorAll('button.allow')].at(-1).click()")
+    agent.run(ask % "api.example.com" + "curl -s -m 1 http://203.0.113.80/")
+    build.run(ask % "packages.example.org" + "for i in 1 2 3; do curl -s -m 1 https://203.0.113.44/; done")
+    tab.wait("document.querySelectorAll('#refusals-list li').length === 3")
+    tab.run("[...document.querySelectorAll('button.allow')].find((b) => b.innerText.includes('api.')).click()")
     tab.wait("document.querySelector('li.allowed')")
     tab.run("document.activeElement.blur()")
-    tab.wait("document.querySelectorAll('#flows-body tr').length >= 2", 20)
+    agent.run(ask % "telemetry.example.net")
+    tab.wait("document.querySelectorAll('#refusals-list li').length === 4")
     tab.screenshot(os.environ["NETCTL_SCREENSHOT"])
-    server.close()
+    server.stop()
+    resolver.close()

@@ -6,7 +6,10 @@ its own: test_each_route_is_driven says so.
 """
 
 import copy
+import glob
 import json
+import os
+import re
 import urllib.parse
 
 import jsonschema
@@ -14,7 +17,7 @@ import pytest
 
 from netctltest.contract import Contract
 from netctltest.namespace import TapGuest
-from netctltest.process import wait_for
+from netctltest.process import ROOT, wait_for
 from netctltest.servers import WebServer
 
 CONTRACT = Contract()
@@ -277,6 +280,18 @@ def test_the_contract_is_openapi_3_1():
         declared = {p["name"] for p in operation.parameters if p["in"] == "path"}
         assert declared == {part[1:-1] for part in operation.path.split("/") if part.startswith("{")}
         assert operation.document["summary"] and operation.document["responses"]
+
+
+def test_events_are_those_of_the_contract():
+    """Each type that the source tells of, seldom ones too."""
+    told = set()
+    for path in glob.glob(os.path.join(ROOT, "ctl", "**", "*.c"), recursive=True):
+        with open(path) as f:
+            for call in re.findall(r"\b(?:vm_event|events_add)\(([^;]*);", f.read()):
+                told |= set(re.findall(r'"([a-z]+\.[a-z_]+)"', call))
+    assert len(told) > 20
+    event = CONTRACT.document["components"]["schemas"]["Event"]
+    assert told <= set(event["properties"]["type"]["enum"])
 
 
 @pytest.mark.parametrize("path, edit", [

@@ -17,6 +17,7 @@ import time
 
 import pytest
 
+from netctltest import tsi
 from netctltest.process import SLOW, run, wait_for
 from netctltest.servers import free_port
 
@@ -126,8 +127,31 @@ def test_order(tap_guest, servers):
     assert all(len(line) == 10 for line in lines)
 
 
+def test_vsock_and_tsi(daemon, servers):
+    """Connections of a guest without a NIC, with where they lead."""
+    record = daemon.ask("POST", "/v1/vms", {"name": "box", "link": {"kind": "none"}, "policy": "open",
+                                            "host_access": True, "vsock": {"kind": "stream"}})
+    a, b = servers[0].port, servers[1].port
+    guest = tsi.Guest(record["vsock"]["path"])
+    daemon.netctl("vsock", "map", "box", 5000, "tcp:127.0.0.1:%d" % a)
+    mapped = guest.connect_to(5000)
+    mapped.send(bytes(100))
+    program = guest.connect_tsi("127.0.0.1", b)
+    program.stream.send(bytes(2000))
+    found = wait_for(lambda: len(daemon.netctl("flows", "box", "--state", "established")["items"]) == 2 and
+                     daemon.netctl("flows", "box", "--sort", "bytes")["items"], 5, "two connections")
+    assert [(f["proto"], f["dir"], f["remote"], f["host"], f["tx_bytes"]) for f in found] == [
+        ("vsock", "out", "127.0.0.1:%d" % b, "127.0.0.1:%d" % b, 2000),
+        ("vsock", "out", "vsock:5000", "127.0.0.1:%d" % a, 100)]
+    assert all(f["guest"].startswith("vsock:") and f["age_ms"] < 60000 for f in found)
+    assert len(daemon.netctl("flows", "box", "--dport", 5000)["items"]) == 1
+    assert len(daemon.netctl("flows", "box", "--proto", "vsock", "--dst", "127.0.0.0/8")["items"]) == 2
+    assert daemon.netctl("flows", "box", "-t")["items"] == []
+    guest.close()
+
+
 @pytest.mark.parametrize("args,complaint", [
-    (("--dport", "99999"), "--dport 99999: ports are wanted"),
+    (("--dport", "4294967296"), "--dport 4294967296: ports are wanted"),
     (("--port", "80-70"), "ports are wanted"),
     (("--port", "80,"), "ports are wanted"),
     (("--dst", "example.org"), "--dst example.org: addresses or prefixes are wanted"),

@@ -113,6 +113,8 @@ struct load {
 
 static size_t question(uint8_t packet[PACKET], uint16_t id, uint64_t name)
 {
+	static const uint8_t zone[] = {5, 'b', 'e', 'n', 'c', 'h', 7, 'e', 'x', 'a', 'm', 'p', 'l',
+		'e', 0, 0, 1, 0, 1}; /* and the type A, the class IN */
 	uint8_t *p = packet + HEADER;
 	int n;
 
@@ -124,8 +126,8 @@ static size_t question(uint8_t packet[PACKET], uint16_t id, uint64_t name)
 	n = snprintf((char *)p + 1, 32, "n%" PRIu64, name);
 	*p = (uint8_t)n;
 	p += 1 + n;
-	memcpy(p, "\5bench\7example\0\0\1\0\1", 19);
-	return (size_t)(p + 19 - packet);
+	memcpy(p, zone, sizeof(zone));
+	return (size_t)(p + sizeof(zone) - packet);
 }
 
 static void ask(struct load *l, unsigned i)

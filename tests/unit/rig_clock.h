@@ -50,6 +50,11 @@ int64_t clock_wall_ms(void)
 	return 1700000000000 + (int64_t)clock_ms();
 }
 
+uint64_t clock_wall_us(void)
+{
+	return (uint64_t)clock_wall_ms() * 1000;
+}
+
 char *clock_rfc3339(int64_t wall_ms, char *buf, size_t len)
 {
 	snprintf(buf, len, "%lld", (long long)wall_ms);

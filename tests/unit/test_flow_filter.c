@@ -84,6 +84,23 @@ START_TEST(each_filter)
 }
 END_TEST
 
+START_TEST(vsock_ports_are_ports)
+{
+	enum flow_field field = FLOW_DPORT;
+	const char *hit = "4294967294", *miss = "4294967295";
+
+	ck_assert(matches(flow("vsock", "vsock:1024", "vsock:4294967294", "", "established", 1),
+		&field, &hit, 1));
+	ck_assert(!matches(flow("vsock", "vsock:1024", "vsock:4294967294", "", "established", 1),
+		&field, &miss, 1));
+	/* TSI's have the address that they lead to. */
+	field = FLOW_DST;
+	hit = "192.0.2.0/24";
+	ck_assert(matches(flow("vsock", "vsock:1024", "192.0.2.1:443", "", "established", 1),
+		&field, &hit, 1));
+}
+END_TEST
+
 START_TEST(kinds_must_all_hold_and_of_one_kind_any)
 {
 	enum flow_field fields[] = {FLOW_DPORT, FLOW_PROTO, FLOW_DPORT};
@@ -112,7 +129,7 @@ static const struct {
 	{FLOW_PORT, "-80"},
 	{FLOW_PORT, "80-"},
 	{FLOW_PORT, "80-79"},
-	{FLOW_PORT, "65536"},
+	{FLOW_PORT, "4294967296"},
 	{FLOW_PORT, "99999999999999999999"},
 	{FLOW_PORT, "http"},
 	{FLOW_PORT, "80 "},
@@ -207,6 +224,7 @@ static Suite *flow_filter_suite(void)
 	TCase *filters = tcase_create("filters"), *order = tcase_create("order");
 
 	tcase_add_loop_test(filters, each_filter, 0, COUNT(one_by_one));
+	tcase_add_test(filters, vsock_ports_are_ports);
 	tcase_add_test(filters, kinds_must_all_hold_and_of_one_kind_any);
 	tcase_add_loop_test(filters, bad_filters_are_refused, 0, COUNT(bad));
 	tcase_add_test(filters, there_is_a_bound);

@@ -413,7 +413,7 @@ static int listen_any(uint16_t *to)
 START_TEST(a_client_keeps_its_address_unless_snat_is_asked_for)
 {
 	struct worker_forward f = forward("snat", 82, true);
-	struct sockaddr_in own;
+	struct sockaddr_in own = {0};
 	socklen_t len = sizeof(own);
 	struct error err;
 	struct peer p;
@@ -426,7 +426,7 @@ START_TEST(a_client_keeps_its_address_unless_snat_is_asked_for)
 	add("any", listen_any(&to), 81);
 	fd = client_from(own_v4, to);
 	p = asked();
-	getsockname(fd, (struct sockaddr *)&own, &len);
+	ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&own, &len), 0);
 	ck_assert_uint_eq(p.remote, own_v4);
 	ck_assert_uint_eq(p.remote_port, ntohs(own.sin_port));
 	close(fd);
