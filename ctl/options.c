@@ -2,6 +2,7 @@
 /* Settings. See options.h. */
 #include "ctl/options.h"
 
+#include "common/os.h"
 #include "ctl/host_proxy.h"
 
 #include <ctype.h>
@@ -117,17 +118,20 @@ static int read_line(struct options *o, char *line, const char *where)
 /* A missing default file is no error; a missing named one is. */
 static int read_file(struct options *o, const char *path, bool must)
 {
-	char line[PATH_MAX + 64], where[PATH_MAX + 32];
+	char line[PATH_MAX + 64], where[PATH_MAX + 32], buffer[4096];
 	FILE *f = fopen(path, "re");
 	int n = 0, status = 0;
 
 	if (!f)
 		return must ? complain(path, strerror(errno), NULL) : 0;
+	setvbuf(f, buffer, _IOFBF, sizeof(buffer));
 	while (!status && fgets(line, sizeof(line), f)) {
 		snprintf(where, sizeof(where), "%s:%d", path, ++n);
 		status = read_line(o, line, where);
 	}
 	fclose(f);
+	os_wipe(line, sizeof(line)); /* a proxy's URL has its password */
+	os_wipe(buffer, sizeof(buffer));
 	if (!status)
 		copy(o->config, sizeof(o->config), path, path);
 	return status;

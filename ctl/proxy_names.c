@@ -150,6 +150,13 @@ size_t proxy_names_get(
 	return name->n;
 }
 
+/* evdns' own words, which would go to stderr. */
+static void on_log(int is_warning, const char *text)
+{
+	(void)is_warning;
+	log_debug("proxy", "dns", "text=\"%s\"", text);
+}
+
 static void on_round(evutil_socket_t fd, short what, void *arg)
 {
 	struct proxy_names *names = arg;
@@ -188,6 +195,7 @@ struct proxy_names *proxy_names_new(
 
 	if (!names)
 		return NULL;
+	evdns_set_log_fn(on_log);
 	names->base = base;
 	names->changed = changed;
 	names->arg = arg;

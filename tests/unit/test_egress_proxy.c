@@ -88,6 +88,8 @@ static void on_accepts(evutil_socket_t fd, short what, void *arg)
 {
 	(void)what;
 	(void)arg;
+	if (fake.hears) /* an earlier client hears nothing more, but keeps its connection */
+		event_free(fake.hears);
 	fake.client = accept(fd, NULL, NULL);
 	fake.hears = event_new(loop_base(loop), fake.client, EV_READ | EV_PERSIST, on_hears, NULL);
 	event_add(fake.hears, NULL);
