@@ -49,7 +49,7 @@ static int send_event(struct control *control, const struct control_event *event
 	Netdp__Envelope env = NETDP__ENVELOPE__INIT;
 	Netdp__LinkChanged changed;
 	Netdp__VsockChanged vsock;
-	Netdp__FlowRefused refused = NETDP__FLOW_REFUSED__INIT;
+	Netdp__FlowRefused refused;
 
 	env.number = event->number;
 	if (event->link) {
@@ -63,6 +63,7 @@ static int send_event(struct control *control, const struct control_event *event
 	} else if (event->vsock) {
 		control_vsock_put(event, &vsock, &env);
 	} else {
+		netdp__flow_refused__init(&refused);
 		refused.proto = (Netdp__Proto)event->proto;
 		refused.addr = wire_put_addr(&event->dst.addr);
 		refused.port = event->dst.port;

@@ -28,9 +28,13 @@
 	X(10000000, "10")                                                                          \
 	X(30000000, "30")
 
-#define HISTOGRAM_ONE(us, text) +1
-enum { HISTOGRAM_BUCKETS = 1 HISTOGRAM_BOUNDS(HISTOGRAM_ONE) }; /* the last one: longer */
-#undef HISTOGRAM_ONE
+enum histogram_bucket {
+#define HISTOGRAM_BUCKET(us, text) HISTOGRAM_TO_##us,
+	HISTOGRAM_BOUNDS(HISTOGRAM_BUCKET)
+#undef HISTOGRAM_BUCKET
+		HISTOGRAM_LONGER,
+	HISTOGRAM_BUCKETS
+};
 
 #define HISTOGRAMS(X)                                                                              \
 	X(CONNECT, "egress.connect") /* a guest's TCP connect, until it stands */                  \
@@ -57,7 +61,7 @@ static inline void histogram_add(struct histogram *h, uint64_t us)
 	};
 	size_t i = 0;
 
-	while (i < HISTOGRAM_BUCKETS - 1 && us > bounds[i])
+	while (i < HISTOGRAM_LONGER && us > bounds[i])
 		i++;
 	h->bucket[i]++;
 	h->sum_us += us;

@@ -209,19 +209,19 @@ def test_changed_while_it_goes(guest, meter):
 
 def test_iperf3(tap_guest):
     """Somebody else's figure, TCP both ways."""
-    port = free_port()
-    server = tap_guest.popen(["iperf3", "-s", "-p", str(port)])
-    forward = tap_guest.forward("tcp:0:%d" % port)
     limit(tap_guest, rate_in=50 * MBIT, rate_out=100 * MBIT)
 
     def iperf3(*reverse):
-        status, out, err = run(["iperf3", "-c", "127.0.0.1", "-p", str(forward), "-t", "3", "-O", "1",
-                                "-J", *reverse], 30)
-        assert status == 0, out + err
+        # One for each: it turns clients away while it has not done with the last.
+        port = free_port()
+        tap_guest.popen(["iperf3", "-s", "-1", "-p", str(port)])
+        wait_for(lambda: tap_guest.run("ss -Hltn sport = :%d" % port)[1].strip(), 5, "iperf3 listens")
+        status, out, err = run(["iperf3", "-c", "127.0.0.1", "-p", str(tap_guest.forward("tcp:0:%d" % port)),
+                                "-t", "3", "-O", "1", "-J", *reverse], 30)
+        assert status == 0 and "error" not in json.loads(out), out[-400:] + err
         return json.loads(out)["end"]["sum_received"]["bits_per_second"]
     measured(iperf3, 50 * MBIT)
     measured(lambda: iperf3("-R"), 100 * MBIT)
-    server.stop()
 
 
 # --- UDP -----------------------------------------------------------------------------------------

@@ -68,7 +68,7 @@ START_TEST(samples_of_a_family_stand_together)
 	counter("link.rx.bytes", 7);
 	counter("tcp.out", 1);
 	for (int i = 0; i < 3; i++) {
-		char name[8];
+		char name[16];
 
 		snprintf(name, sizeof(name), "vm%d", i);
 		metrics_add_stats(metrics, metrics_vm(metrics, name), &stats);

@@ -22,9 +22,10 @@ static void tear_down(void)
 static void tell_refusal(uint64_t number, uint16_t port)
 {
 	Netdp__Envelope env = NETDP__ENVELOPE__INIT;
-	Netdp__FlowRefused msg = NETDP__FLOW_REFUSED__INIT;
+	Netdp__FlowRefused msg;
 	struct addr to = addr_from_v4(0x01020304);
 
+	netdp__flow_refused__init(&msg);
 	msg.proto = NETDP__PROTO__PROTO_TCP;
 	msg.addr = wire_put_addr(&to);
 	msg.port = port;
@@ -39,8 +40,9 @@ static void tell_refusal(uint64_t number, uint16_t port)
 static void tell_link(uint64_t number, bool up)
 {
 	Netdp__Envelope env = NETDP__ENVELOPE__INIT;
-	Netdp__LinkChanged msg = NETDP__LINK_CHANGED__INIT;
+	Netdp__LinkChanged msg;
 
+	netdp__link_changed__init(&msg);
 	msg.up = up;
 	msg.kind = NETDP__LINK_KIND__LINK_STREAM;
 	env.number = number;
@@ -122,9 +124,10 @@ END_TEST
 START_TEST(the_rest_of_many_is_no_broken_protocol)
 {
 	Netdp__Envelope env = NETDP__ENVELOPE__INIT;
-	Netdp__FlowRefused msg = NETDP__FLOW_REFUSED__INIT;
+	Netdp__FlowRefused msg;
 	struct addr none = addr_any;
 
+	netdp__flow_refused__init(&msg);
 	msg.addr = wire_put_addr(&none);
 	msg.rule = -1;
 	msg.count = 40;
