@@ -20,7 +20,8 @@ struct name {
 	TAILQ_ENTRY(name) next;
 	struct proxy_names *names;
 	bool asking;
-	bool told; /* in the log, that it does not resolve */
+	struct evdns_getaddrinfo_request *request; /* while asking */
+	bool told;                                 /* in the log, that it does not resolve */
 	unsigned unused;
 	struct addr addrs[PROXY_ADDRS_MAX];
 	size_t n;
@@ -31,6 +32,7 @@ struct proxy_names {
 	struct event_base *base;
 	struct evdns_base *dns; /* NULL until it is used */
 	struct event *round;
+	bool ending;
 	void (*changed)(void *arg, const char *name);
 	void *arg;
 	TAILQ_HEAD(, name) list;
@@ -81,6 +83,7 @@ static void on_answer(int err, struct evutil_addrinfo *list, void *arg)
 	if (list)
 		evutil_freeaddrinfo(list);
 	name->asking = false;
+	name->request = NULL;
 	if (err == EVUTIL_EAI_CANCEL) { /* the servers are others now */
 		ask(name);
 		return;
@@ -105,7 +108,7 @@ static void ask(struct name *name)
 	struct proxy_names *names = name->names;
 	struct evutil_addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
 
-	if (name->asking)
+	if (name->asking || names->ending)
 		return;
 	if (!names->dns)
 		names->dns = evdns_base_new(names->base,
@@ -113,7 +116,9 @@ static void ask(struct name *name)
 	if (!names->dns)
 		return;
 	name->asking = true;
-	evdns_getaddrinfo(names->dns, name->text, NULL, &hints, on_answer, name);
+	name->request = evdns_getaddrinfo(names->dns, name->text, NULL, &hints, on_answer, name);
+	if (!name->asking) /* answered from inside */
+		name->request = NULL;
 }
 
 /* ---- questions ---- */
@@ -207,6 +212,24 @@ struct proxy_names *proxy_names_new(
 	return NULL;
 }
 
+/* Open questions are freed by their callbacks, which come by the loop. */
+static void stop_asking(struct proxy_names *names)
+{
+	bool asking = false;
+	struct name *name;
+
+	names->ending = true;
+	TAILQ_FOREACH(name, &names->list, next) {
+		asking = asking || name->request;
+		if (name->request)
+			evdns_getaddrinfo_cancel(name->request);
+	}
+	if (asking)
+		event_base_loop(names->base, EVLOOP_NONBLOCK);
+	if (names->dns)
+		evdns_base_free(names->dns, 0);
+}
+
 void proxy_names_free(struct proxy_names *names)
 {
 	struct name *name;
@@ -215,9 +238,7 @@ void proxy_names_free(struct proxy_names *names)
 		return;
 	if (names->round)
 		event_free(names->round);
-	/* Its callbacks would come from a loop that runs no more. */
-	if (names->dns)
-		evdns_base_free(names->dns, 0);
+	stop_asking(names);
 	while ((name = TAILQ_FIRST(&names->list))) {
 		TAILQ_REMOVE(&names->list, name, next);
 		free(name);
