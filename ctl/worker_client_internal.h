@@ -36,8 +36,7 @@ struct worker_client_proxy {
 	Netdp__ProxyBypass *list;
 	Netdp__ProxyBypass **pointers;
 };
-void worker_client_proxy_put(
-	const struct worker_proxies *proxies, struct worker_client_proxy *out);
+void worker_client_proxy_put(const struct worker_proxies *proxies, struct worker_client_proxy *out);
 void worker_client_proxy_done(struct worker_client_proxy *out);
 
 /* ---- worker_client_vsock.c ---- */
