@@ -193,17 +193,23 @@ def test_curl_by_a_real_proxy(world, daemon, kind, port, start):
 
 
 def test_much_is_carried_whole(world, daemon):
-    """8 MiB each way through the splice behind a proxy."""
-    echo = world.echo(4041)
+    """32 MiB each way through the splice behind a proxy."""
+    sent, taken, got = (os.path.join(daemon.directory, name) for name in ("sent", "taken", "got"))
+    world.sh("head -c 33554432 /dev/urandom >" + sent)
+    takes = world.popen(["socat", "-u", "TCP-LISTEN:4041,reuseaddr", "CREATE:" + taken])
+    gives = world.popen(["socat", "-u", "OPEN:" + sent, "TCP-LISTEN:4043,reuseaddr"])
+    world.listens("0.0.0.0", 4041)
+    world.listens("0.0.0.0", 4043)
     try:
         with guest_of(daemon, url("socks5", 1080)) as guest:
-            guest.sh("head -c 8388608 /dev/urandom >%s/sent" % daemon.directory)
-            guest.sh("socat -t 30 -T 30 TCP:%s:4041 STDIO <%s/sent >%s/got"
-                     % (HERE, daemon.directory, daemon.directory), 60)
-            guest.sh("cmp %s/sent %s/got" % (daemon.directory, daemon.directory))
-            assert daemon.counters("guest")["proxy.tunnels"] == 1
+            guest.sh("socat -u OPEN:%s TCP:%s:4041" % (sent, HERE), 60)
+            guest.sh("socat -u TCP:%s:4043 CREATE:%s" % (HERE, got), 60)
+            wait_for(lambda: not takes.running(), 20, "the end of what was taken")
+            world.sh("cmp %s %s && cmp %s %s" % (sent, taken, sent, got))
+            assert daemon.counters("guest")["proxy.tunnels"] == 2
     finally:
-        echo.stop(2)
+        takes.stop(2)
+        gives.stop(2)
 
 
 @pytest.mark.parametrize("kind,port", [("socks5", 1082), ("http", 3129)])
