@@ -118,6 +118,7 @@ static void finish(struct vm *vm)
 			vm_forward_push(vm, forward, NULL);
 	}
 	vm_vsock_adopted(vm);
+	vm_worker_want(vm); /* a NIC that came from the worker wants one, too */
 	vm->settled = true;
 	vm_forwards_bind(vm, true);
 	vm_worker_awaited(vm);

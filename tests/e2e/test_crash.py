@@ -169,6 +169,15 @@ def test_worker_killed_new_connections_work_soon(daemon, tap_guest, web):
     assert len(died) == 1
 
 
+def test_worker_killed_that_another_netctld_had_made(daemon, tap_guest, web):
+    """A VM of which no more than its NIC says that it wants a worker."""
+    daemon.kill()
+    daemon.start()
+    os.kill(daemon.worker_pid("guest"), signal.SIGKILL)
+    page = "curl -sS --max-time 2 http://10.0.2.2:%d/" % web.port
+    wait_for(lambda: tap_guest.run(page)[0] == 0, 10, "a worker again")
+
+
 def test_worker_killed_the_vmm_stays_connected(daemon, web):
     """On a stream link the worker dies in the middle of frames, both ways; the VMM sees nothing of it."""
     guest = StreamGuest(daemon)
