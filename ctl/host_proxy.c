@@ -4,6 +4,7 @@
 
 #include "common/log.h"
 #include "common/os.h"
+#include "ctl/system_proxy.h"
 
 #include <ctype.h>
 #include <event2/event.h>
@@ -23,15 +24,16 @@ static const char *const variables[KEYS][2] = {{"http_proxy", NULL}, {"https_pro
 
 /* What one source says. */
 struct source {
+	bool given[KEYS]; /* else the next source is asked */
 	struct host_proxy proxies[HOST_PROXY_KINDS];
-	bool has_exceptions;
 	char exceptions[NO_PROXY_LEN];
 };
 
 struct host_proxies {
-	struct source env, file, now;
+	struct source system, env, file, now;
 	struct event *look;
 	struct stat seen;
+	struct system_proxy settings; /* what `system` was made of */
 	void (*changed)(void *arg);
 	void *arg;
 	char path[PATH_MAX];
@@ -57,10 +59,10 @@ static void take(struct source *source, int key, const char *value, const char *
 	const char *why = "";
 	size_t bad = 0;
 
+	source->given[key] = true;
 	if (key == NO_PROXY) {
 		struct proxy_exception some[NO_PROXY_MAX];
 
-		source->has_exceptions = true;
 		snprintf(source->exceptions, sizeof(source->exceptions), "%s", value);
 		proxy_exceptions(source->exceptions, some, NO_PROXY_MAX, &bad);
 		if (bad)
@@ -106,7 +108,7 @@ static char *trim(char *s)
 	return s;
 }
 
-static void read_file(struct source *source, const char *path, bool seen[KEYS])
+static void read_file(struct source *source, const char *path)
 {
 	char line[LINE_MAX_ + 64], buffer[4096];
 	FILE *f = fopen(path, "re");
@@ -125,7 +127,6 @@ static void read_file(struct source *source, const char *path, bool seen[KEYS])
 		which = key_of(trim(key));
 		if (which < 0)
 			continue;
-		seen[which] = true;
 		take(source, which, trim(equals + 1), keys[which]);
 	}
 	fclose(f);
@@ -133,23 +134,58 @@ static void read_file(struct source *source, const char *path, bool seen[KEYS])
 	os_wipe(buffer, sizeof(buffer));
 }
 
-/* The file's keys over the environment's. */
+static void read_system(struct source *source, const struct system_proxy *settings)
+{
+	static const char where[] = "system";
+	struct host_proxy *all = &source->proxies[HOST_PROXY_ALL];
+
+	memset(source, 0, sizeof(*source));
+	for (int i = 0; i < HOST_PROXY_KINDS; i++)
+		take(source, i, settings->urls[i], where);
+	take(source, NO_PROXY, settings->exceptions, where);
+	if (settings->n_unknown)
+		log_warn("proxy", "exceptions.unreadable", "source=%s count=%zu", where,
+			settings->n_unknown);
+	/* Which way they lead is not known: not straight there, then. */
+	if (settings->automatic && !all->set)
+		*all = (struct host_proxy){.set = true};
+}
+
+/* What a source gives goes over what is there. */
+static void lay_over(struct source *on, const struct source *source)
+{
+	for (int i = 0; i < HOST_PROXY_KINDS; i++) {
+		if (source->given[i])
+			on->proxies[i] = source->proxies[i];
+	}
+	if (source->given[NO_PROXY])
+		memcpy(on->exceptions, source->exceptions, sizeof(on->exceptions));
+}
+
 static void read_again(struct host_proxies *h)
 {
-	bool seen[KEYS] = {false};
-
-	read_file(&h->file, h->path, seen);
-	h->now = h->env;
-	for (int i = 0; i < HOST_PROXY_KINDS; i++) {
-		if (seen[i])
-			h->now.proxies[i] = h->file.proxies[i];
-	}
-	if (seen[NO_PROXY])
-		memcpy(h->now.exceptions, h->file.exceptions, sizeof(h->now.exceptions));
+	read_file(&h->file, h->path);
+	h->now = h->system;
+	lay_over(&h->now, &h->env);
+	lay_over(&h->now, &h->file);
 	os_wipe(&h->file, sizeof(h->file));
 }
 
-static bool look_again(struct host_proxies *h)
+static bool system_changed(struct host_proxies *h)
+{
+	struct system_proxy settings;
+
+	if (!system_proxy_read(&settings) || system_proxy_equal(&settings, &h->settings))
+		return false;
+	if (settings.automatic && !h->settings.automatic)
+		log_warn("proxy", "host.automatic", "source=system reason=\"%s\"",
+			"PAC and WPAD are not evaluated: what has no other proxy is refused");
+	read_system(&h->system, &settings);
+	h->settings = settings;
+	return true;
+}
+
+static bool file_changed(struct host_proxies *h)
 {
 	struct stat now;
 
@@ -159,8 +195,16 @@ static bool look_again(struct host_proxies *h)
 		now.st_size == h->seen.st_size && now.st_mtime == h->seen.st_mtime)
 		return false;
 	h->seen = now;
-	read_again(h);
 	return true;
+}
+
+static bool look_again(struct host_proxies *h)
+{
+	bool system = system_changed(h), file = file_changed(h);
+
+	if (system || file)
+		read_again(h);
+	return system || file;
 }
 
 static void on_look(evutil_socket_t fd, short what, void *arg)

@@ -1,16 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The host's own proxies, for VMs with the proxy `host`: what netctld.conf says, key by key, else
- * what netctld's environment said when it started, as curl(1) reads it:
+ * what netctld's environment said when it started, as curl(1) reads it, else what the system's settings
+ * say (system_proxy.h):
  *
- *	http-proxy    http_proxy (lower case only)    flows to port 80
- *	https-proxy   https_proxy, HTTPS_PROXY        flows to port 443
- *	all-proxy     all_proxy, ALL_PROXY            all others, and those two where theirs is not set
- *	no-proxy      no_proxy, NO_PROXY              destinations that go straight there
+ *	http-proxy    http_proxy (lower case only)    HTTP     flows to port 80
+ *	https-proxy   https_proxy, HTTPS_PROXY        HTTPS    flows to port 443
+ *	all-proxy     all_proxy, ALL_PROXY            SOCKS    all others, and those two where theirs
+ *	                                                       is not set
+ *	no-proxy      no_proxy, NO_PROXY              bypass   destinations that go straight there
  *
- * The file is watched: looked at every HOST_PROXY_S seconds. Values have passwords in them: they are
- * wiped where they stood in the environment, which is not handed on to the programs that netctld
- * starts, and here when they go.
+ * Where the system's settings are automatic (PAC, WPAD), which is not evaluated, and have no SOCKS proxy
+ * besides, that is one that we cannot speak to.
+ *
+ * The file and the settings are watched: looked at every HOST_PROXY_S seconds. Values have passwords in
+ * them: they are wiped where they stood in the environment, which is not handed on to the programs that
+ * netctld starts, and here when they go.
  */
 #ifndef CTL_HOST_PROXY_H
 #define CTL_HOST_PROXY_H

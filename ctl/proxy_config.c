@@ -194,6 +194,10 @@ bool proxy_exception_parse(const char *text, size_t len, struct proxy_exception 
 	out->by_name = true;
 	if (strcmp(item, "*") == 0)
 		return true;
+	if (strcmp(item, PROXY_SIMPLE_NAMES) == 0) {
+		strcpy(out->domain, ".");
+		return true;
+	}
 	text = item[0] == '*' && item[1] == '.' ? item + 2 : item[0] == '.' ? item + 1 : item;
 	if (strlen(text) && text[strlen(text) - 1] == '.')
 		item[len - 1] = '\0';
@@ -261,7 +265,8 @@ static int read_no_proxy(struct json_object *obj, struct proxy_config *config, s
 			return error_set(err, 400, field, "a string is wanted");
 		if (!proxy_exception_parse(text, strlen(text), &exception))
 			return error_set(err, 400, field,
-				"\"%.64s\" is not ADDRESS, ADDRESS/BITS, a domain or *", text);
+				"\"%.64s\" is not ADDRESS, ADDRESS/BITS, a domain, * or <local>",
+				text);
 		if (len + strlen(text) + 2 > sizeof(config->no_proxy))
 			return error_set(
 				err, 400, field, "the list is longer than %d bytes", NO_PROXY_LEN);

@@ -24,7 +24,8 @@
 #define PROXY_URL_LEN (3 * PROXY_WORD_LEN + PROXY_HOST_LEN + 32)
 #define PROXY_DEFAULT_PORT 1080 /* as curl has it */
 #define NO_PROXY_LEN 4096
-#define NO_PROXY_MAX 128 /* items of a list */
+#define NO_PROXY_MAX 128             /* items of a list */
+#define PROXY_SIMPLE_NAMES "<local>" /* the item that stands for names without a dot */
 
 struct proxy_url {
 	bool socks5; /* else HTTP CONNECT */
@@ -49,7 +50,8 @@ struct proxy_config {
 struct proxy_exception {
 	bool by_name;
 	struct prefix prefix;
-	char domain[PROXY_HOST_LEN]; /* that name and all below it; "": everything */
+	char domain[PROXY_HOST_LEN]; /* that name and all below it; "": everything; ".": names
+					without a dot */
 };
 
 /*
@@ -63,7 +65,8 @@ int proxy_url_parse(const char *text, struct proxy_url *url, char *password, con
 char *proxy_url_format(const struct proxy_url *url, bool shown, char *buf);
 bool proxy_url_equal(const struct proxy_url *a, const struct proxy_url *b);
 
-/* One item, len bytes long: an address, ADDRESS/BITS, a name (also with "." or "*." before it), or *. */
+/* One item, len bytes long: an address, ADDRESS/BITS, a name (also with "." or "*." before it), *, or
+ * <local>. */
 bool proxy_exception_parse(const char *text, size_t len, struct proxy_exception *out);
 /* Those of a list with commas or blanks between them, at most max; what is none is left out and counted
  * in *bad (may be NULL). */

@@ -116,6 +116,8 @@ static bool below(const char *name, const char *domain)
 
 	if (of == 0)
 		return true;
+	if (strcmp(domain, ".") == 0)
+		return !strchr(name, '.');
 	return len >= of && strcasecmp(name + len - of, domain) == 0 &&
 		(len == of || name[len - of - 1] == '.');
 }

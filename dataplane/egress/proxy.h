@@ -42,7 +42,8 @@ struct proxy_server {
 	char user[256], password[256];          /* SOCKS5 has a byte for their length */
 };
 
-/* An address, or a domain: that name and all below it. "" is every destination. */
+/* An address, or a domain: that name and all below it. "" is every destination, "." each name that has
+ * no dot. */
 struct proxy_bypass {
 	bool by_name;
 	struct prefix prefix;

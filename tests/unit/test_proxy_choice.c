@@ -81,6 +81,10 @@ START_TEST(exceptions)
 	ck_assert_ptr_nonnull(choose(IP_PROTO_TCP, "192.0.2.1:22", "notcorp.example").server);
 	ck_assert_ptr_nonnull(choose(IP_PROTO_TCP, "192.0.2.1:22", "corp.example.net").server);
 	ck_assert_ptr_nonnull(choose(IP_PROTO_TCP, "192.0.2.1:22", NULL).server);
+	except(NULL, ".");
+	ck_assert_ptr_null(choose(IP_PROTO_TCP, "192.0.2.1:22", "printer").server);
+	ck_assert_ptr_nonnull(choose(IP_PROTO_TCP, "192.0.2.1:22", "printer.example").server);
+	ck_assert_ptr_nonnull(choose(IP_PROTO_TCP, "192.0.2.1:22", NULL).server);
 	except(NULL, "");
 	ck_assert_ptr_null(choose(IP_PROTO_TCP, "192.0.2.1:22", NULL).server);
 }
