@@ -70,16 +70,18 @@ int rate_parse(const char *text, uint64_t *bits)
 char *rate_format(uint64_t bits, char *buf, size_t len)
 {
 	size_t unit = 0, end;
+	uint64_t thousandth;
 
 	while (units[unit].bits > 1 &&
 		(bits < units[unit].bits || bits % (units[unit].bits / 1000)))
 		unit++;
-	if (units[unit].bits <= 1) {
+	thousandth = units[unit].bits / 1000;
+	if (!thousandth) {
 		snprintf(buf, len, "%llubit", (unsigned long long)bits);
 		return buf;
 	}
 	snprintf(buf, len, "%llu.%03llu", (unsigned long long)(bits / units[unit].bits),
-		(unsigned long long)(bits % units[unit].bits / (units[unit].bits / 1000)));
+		(unsigned long long)(bits % units[unit].bits / thousandth));
 	for (end = strlen(buf); buf[end - 1] == '0';)
 		end--;
 	if (buf[end - 1] == '.')
