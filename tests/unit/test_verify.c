@@ -259,8 +259,42 @@ START_TEST(encrypted_finished_is_no_hello)
 	hello_put_record(&h, 20, "\1", 1);
 	hello_put_record(&h, 22, finished, sizeof(finished));
 	ck_assert(say_pieces(h.b, h.len, 1));
+	ck_assert(!verify_settled(v));
+	hello_put_record(&h, 23, "sealed", 6);
+	ck_assert(say_pieces(h.b + h.len - 11, 11, 1));
 	ck_assert(verify_settled(v));
 	expect_went(h.b, h.len);
+}
+END_TEST
+
+/* Servers read it, whatever its lengths look like to us. */
+START_TEST(second_hello_is_not_taken_for_an_encrypted_finished)
+{
+	struct hello first = hello_to("good.org"), message, h;
+
+	hello_put_record(&first, 20, "\1", 1);
+	for (int i = 0; i < 4; i++) {
+		message = hello_message(
+			&(struct hello_form){.name = "evil.org", .padding = i == 0 ? 17000 : 60});
+		if (i == 1)
+			hello_put(&message, "\x18\0\0\1", 5); /* another message, in its record */
+		if (i == 2)
+			message.b[4] = 2; /* its major version */
+		h = (struct hello){.len = 0};
+		if (i == 3) { /* a record that is short enough, and its rest */
+			message.b[4] = 2;
+			hello_put_record(&h, 22, message.b, 40);
+			hello_put_record(&h, 22, message.b + 40, message.len - 40);
+		} else if (i == 0) {
+			hello_put_record(&h, 22, message.b, 16384);
+			hello_put_record(&h, 22, message.b + 16384, message.len - 16384);
+		} else {
+			hello_put_record(&h, 22, message.b, message.len);
+		}
+		another_flow();
+		ck_assert(say_hello(&first));
+		ck_assert_msg(!say_hello(&h), "%d", i);
+	}
 }
 END_TEST
 
@@ -702,6 +736,7 @@ static Suite *verify_suite(void)
 	tcase_add_test(tc, behind_application_data_nothing_is_looked_at);
 	tcase_add_test(tc, behind_tls_1_2_key_exchange_neither);
 	tcase_add_test(tc, encrypted_finished_is_no_hello);
+	tcase_add_test(tc, second_hello_is_not_taken_for_an_encrypted_finished);
 	tcase_add_test(tc, second_hello_is_judged_too);
 	tcase_add_test(tc, early_data_does_not_hide_a_second_hello);
 	tcase_add_test(tc, malformed_hellos_are_refused);
