@@ -594,6 +594,19 @@ START_TEST(upgrade_frees_what_is_no_request)
 }
 END_TEST
 
+/* Some servers pass over blanks before a request, and what is a blank to them varies. */
+START_TEST(upgrade_does_not_free_a_request_behind_a_blank)
+{
+	static const char blanks[] = "\t\v\f\x1c\x1d\x1e\x1f \x85\xa0";
+
+	for (size_t i = 0; i < sizeof(blanks) - 1; i++) {
+		another_flow();
+		ck_assert(say(UPGRADE));
+		ck_assert_msg(!say_pieces(&blanks[i], 1, 1), "%d", blanks[i]);
+	}
+}
+END_TEST
+
 START_TEST(connect_means_its_target_and_frees_nothing)
 {
 	static const char to_good[] = "CONNECT www.good.org:443 HTTP/1.1\r\n\r\n";
@@ -749,6 +762,7 @@ static Suite *verify_suite(void)
 	tcase_add_test(tc, what_could_be_misread_is_refused);
 	tcase_add_test(tc, malformed_chunks_are_refused);
 	tcase_add_test(tc, upgrade_frees_what_is_no_request);
+	tcase_add_test(tc, upgrade_does_not_free_a_request_behind_a_blank);
 	tcase_add_test(tc, connect_means_its_target_and_frees_nothing);
 	tcase_add_test(tc, silence_is_refused_after_ten_seconds);
 	tcase_add_test(tc, half_a_unit_does_not_stop_the_clock);
