@@ -341,8 +341,8 @@ static int next_of_body(struct http_host *http, const uint8_t *bytes, size_t len
 	}
 	if (!line.len)
 		http->state = HTTP_HEAD;
-	else if (!read_field(line, &trailer))
-		return -EPROTO;
+	else if (!read_field(line, &trailer) || trailer.hosts || trailer.length || trailer.chunked)
+		return -EPROTO; /* fields of a head, which some servers would believe here, too */
 	return 1;
 }
 

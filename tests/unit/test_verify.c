@@ -557,7 +557,9 @@ START_TEST(malformed_chunks_are_refused)
 				   "\r\n";
 	static const char *const bad[] = {"\r\n", "x\r\n", "1 \r\nx\r\n", " 1\r\nx\r\n", "-1\r\n",
 		"0x1\r\n", "1\nx\n", "1\r\nxy\r\n", "1\r\nx\n", "1\r\nx0\r\n\r\n",
-		"1000000000000000\r\n", "0\r\nnothing\r\n", "0\r\n folded: x\r\n", "1;\1\r\n"};
+		"1000000000000000\r\n", "0\r\nnothing\r\n", "0\r\n folded: x\r\n", "1;\1\r\n",
+		"0\r\nHost: evil.org\r\n", "0\r\ncontent-length: 1\r\n",
+		"0\r\nTransfer-Encoding: chunked\r\n"};
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		another_flow();
