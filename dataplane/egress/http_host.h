@@ -9,8 +9,8 @@
  *
  * Whatever two readers could read in two ways is refused, since the server behind us is the second
  * reader: line ends other than CR LF, folded lines, two Hosts, two lengths, a length beside
- * chunks, other codings, any of these fields behind the chunks. HTTP/2 without TLS is refused as well, it names servers in compressed
- * frames.
+ * chunks, other codings, any of these fields behind the chunks. HTTP/2 without TLS is refused as
+ * well, it names servers in compressed frames.
  *
  * Behind CONNECT and behind a request with Upgrade the protocol may be another one, if the server
  * agrees, which is not looked at. So what follows is looked at as a connection's first bytes are,

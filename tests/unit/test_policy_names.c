@@ -88,12 +88,12 @@ struct known {
 	const char *const *names; /* to a NULL */
 };
 
-static bool admit_known(
-	void *log, const struct addr *addr, bool (*match)(void *arg, const char *name), void *arg)
+static bool admit_known(void *log, const struct policy_flow *flow,
+	bool (*match)(void *arg, const char *name), void *arg)
 {
 	const struct known *known = log;
 
-	(void)addr;
+	(void)flow;
 	for (size_t i = 0; known->names[i]; i++) {
 		if (match(arg, known->names[i]))
 			return true;
@@ -377,6 +377,13 @@ START_TEST(names_that_no_rule_could_admit)
 }
 END_TEST
 
+static bool any_name_counts(const void *blob, uint8_t proto, const char *addr, uint16_t port)
+{
+	struct addr a = ip(addr);
+
+	return policy_table_any_name_counts(blob, &(struct policy_flow){&a, port, proto});
+}
+
 START_TEST(addresses_that_need_no_name)
 {
 	static const char *const list[] = {"good.org"};
@@ -388,13 +395,14 @@ START_TEST(addresses_that_need_no_name)
 		{.allow = true, .to = &ten, .n_to = 1, .ports = &https, .n_ports = 1, .by = 2},
 	};
 	uint8_t *t = compile(rules, 3, false);
-	struct addr in = ip("10.2.0.1"), shadowed = ip("10.1.0.1"), out = ip("192.168.0.1");
-	struct addr inside = ip("64:ff9b::10.2.0.1");
 
-	ck_assert(policy_table_addr_by_prefix(t, &in));
-	ck_assert(policy_table_addr_by_prefix(t, &inside));
-	ck_assert(!policy_table_addr_by_prefix(t, &shadowed));
-	ck_assert(!policy_table_addr_by_prefix(t, &out));
+	ck_assert(any_name_counts(t, TCP, "8.8.8.8", 80));
+	ck_assert(any_name_counts(t, TCP, "10.2.0.1", 443));
+	ck_assert(any_name_counts(t, UDP, "64:ff9b::10.2.0.1", 443));
+	ck_assert(!any_name_counts(t, TCP, "10.2.0.1", 80)); /* it is another port's */
+	ck_assert(!any_name_counts(t, ICMP, "10.2.0.1", 0));
+	ck_assert(!any_name_counts(t, TCP, "10.1.0.1", 443));
+	ck_assert(!any_name_counts(t, TCP, "192.168.0.1", 443));
 	free(t);
 }
 END_TEST
@@ -539,7 +547,6 @@ START_TEST(damaged_tables_are_refused_or_harmless)
 	struct policy_rule rule = {
 		.allow = true, .names = list, .n_names = 3, .ports = ports, .n_ports = 2};
 	struct policy_input in = {&rule, 1, false, POLICY_BY_DEFAULT};
-	struct addr a = ip("10.1.2.3");
 	uint8_t *blob, *copy;
 	size_t len;
 
@@ -556,7 +563,7 @@ START_TEST(damaged_tables_are_refused_or_harmless)
 			judge(copy, TCP, "10.1.2.3", 5, NAMES("www.example.com", "db"));
 			policy_table_name_possible(copy, "www.example.com");
 			policy_table_name_admits(copy, 0, "www.example.com");
-			policy_table_addr_by_prefix(copy, &a);
+			any_name_counts(copy, TCP, "10.1.2.3", 5);
 		}
 	}
 	free(copy);

@@ -21,11 +21,11 @@ static unsigned late;
 static uint8_t went[100000]; /* to the host */
 static size_t n_went;
 
-static bool admit_good(
-	void *log, const struct addr *addr, bool (*match)(void *arg, const char *name), void *arg)
+static bool admit_good(void *log, const struct policy_flow *flow,
+	bool (*match)(void *arg, const char *name), void *arg)
 {
 	(void)log;
-	(void)addr;
+	(void)flow;
 	return match(arg, "good.org");
 }
 
