@@ -6,6 +6,7 @@
  * ranges, each of which belongs to one prefix, the longest that covers it. The table is
  *
  *   header
+ *   own[n_own]         the host's own addresses, ascending
  *   keys[n_ranges]     first address of each range, ascending, the first one ::
  *   owner[n_ranges]    the node of each range
  *   nodes[n_nodes]     one a distinct prefix; node 0 is ::/0
@@ -246,10 +247,24 @@ struct policy_verdict policy_table_judge_as(const void *blob, const struct addr 
 	return policy_table_judge(blob, gateway, host_access, proto, addr, port, &names);
 }
 
+static bool is_own(const struct policy_view *v, const struct addr *addr)
+{
+	struct addr real = policy_effective_addr(addr);
+	struct policy_key key = policy_key(&real), found;
+
+	if (!v->h->n_own || !policy_key_le(v->own[0], key))
+		return false;
+	found = v->own[find_range(v->own, v->h->n_own, key)];
+	return found.hi == key.hi && found.lo == key.lo;
+}
+
 bool policy_table_any_name_counts(const void *blob, const struct policy_flow *flow)
 {
-	return !policy_addr_is_private(flow->addr) ||
-		policy_table_lookup(blob, flow->proto, flow->addr, flow->port, NULL);
+	struct policy_view v = policy_view(blob);
+
+	if (!policy_addr_is_private(flow->addr) && !is_own(&v, flow->addr))
+		return true;
+	return policy_table_lookup(blob, flow->proto, flow->addr, flow->port, NULL);
 }
 
 uint32_t policy_table_rules(const void *blob)
@@ -268,6 +283,10 @@ uint32_t policy_table_rules(const void *blob)
 
 static bool check_ranges(const struct policy_view *v)
 {
+	for (uint32_t i = 1; i < v->h->n_own; i++) {
+		if (policy_key_le(v->own[i], v->own[i - 1]))
+			return false;
+	}
 	if (v->keys[0].hi || v->keys[0].lo)
 		return false;
 	for (uint32_t i = 0; i < v->h->n_ranges; i++) {

@@ -77,7 +77,9 @@ struct policy_input {
 	const struct policy_rule *rules;
 	size_t n_rules;
 	bool default_allow;
-	int32_t default_by; /* POLICY_BY_DEFAULT or POLICY_BY_PRESET */
+	int32_t default_by;       /* POLICY_BY_DEFAULT or POLICY_BY_PRESET */
+	const struct prefix *own; /* the host's own addresses, which anybody's names do not admit */
+	size_t n_own;
 };
 
 struct policy_verdict {
@@ -162,7 +164,7 @@ int32_t policy_table_name_denied_by(const void *blob, const char *name);
 bool policy_table_name_admits(const void *blob, int32_t by, const char *name);
 /*
  * Whether anybody's word is enough for the names of the flow's address: not where that is nobody's
- * on the public internet, unless the flow is allowed whatever its names are. */
+ * on the public internet or the host's own, unless the flow is allowed whatever its names are. */
 bool policy_table_any_name_counts(const void *blob, const struct policy_flow *flow);
 /* How many of the author's rules there are: one more than the largest `by`. */
 uint32_t policy_table_rules(const void *blob);

@@ -26,8 +26,8 @@ struct names {
  * struct policy_names.admit over a struct names: lists the names of the flow's address, the last
  * given out first, the question's before those of its CNAMEs.
  *
- * A name says nothing for an address that is nobody's on the public internet, or whoever owns it
- * could point it at the host's network (DNS rebinding). Such an address has only the names that
+ * A name says nothing for an address that is nobody's on the public internet or the host's own, or
+ * whoever owns it could point it at the host and its network (DNS rebinding). Such an address has only the names that
  * the operator gave it (hosts), unless the policy admits the very flow by prefix.
  */
 bool names_admit(void *names, const struct policy_flow *flow,
