@@ -43,6 +43,8 @@ struct compiler {
 
 	struct policy_node *nodes;
 	uint32_t n_nodes;
+	struct policy_key *own_addrs;
+	uint32_t n_own_addrs;
 	struct policy_key *keys;
 	uint32_t *owner;
 	uint32_t n_ranges;
@@ -579,6 +581,39 @@ static bool allows_any(const struct policy_rule *r)
 	return false;
 }
 
+/* ---- the host's own addresses ---- */
+
+static int compare_keys(const void *left, const void *right)
+{
+	const struct policy_key *a = left, *b = right;
+
+	if (policy_key_le(*a, *b))
+		return policy_key_le(*b, *a) ? 0 : -1;
+	return 1;
+}
+
+static int build_own_addrs(struct compiler *c)
+{
+	const struct policy_input *in = c->in;
+
+	if (in->n_own > POLICY_ENTRIES_MAX)
+		return -E2BIG;
+	c->own_addrs = calloc(in->n_own + 1, sizeof(*c->own_addrs));
+	if (!c->own_addrs)
+		return -ENOMEM;
+	for (size_t i = 0; i < in->n_own; i++) {
+		struct addr real = policy_effective_addr(&in->own[i].addr);
+
+		c->own_addrs[i] = policy_key(&real);
+	}
+	qsort(c->own_addrs, in->n_own, sizeof(*c->own_addrs), compare_keys);
+	for (size_t i = 0; i < in->n_own; i++) {
+		if (!i || compare_keys(&c->own_addrs[i], &c->own_addrs[c->n_own_addrs - 1]) != 0)
+			c->own_addrs[c->n_own_addrs++] = c->own_addrs[i];
+	}
+	return 0;
+}
+
 /* ---- the block ---- */
 
 static void *put(void *to, const void *from, size_t len)
@@ -617,6 +652,7 @@ static int write_blob(const struct compiler *c, uint8_t **blob, size_t *len)
 		.n_names = c->n_named,
 		.n_members = c->n_members,
 		.n_text = c->n_text,
+		.n_own = c->n_own_addrs,
 		.first_named = POLICY_NO_RULE,
 		.first_any = POLICY_NO_RULE,
 	};
@@ -637,6 +673,7 @@ static int write_blob(const struct compiler *c, uint8_t **blob, size_t *len)
 		return -ENOMEM;
 	*len = size;
 	p = put(p, &h, sizeof(h));
+	p = put(p, c->own_addrs, c->n_own_addrs * sizeof(*c->own_addrs));
 	p = put(p, c->keys, c->n_ranges * sizeof(*c->keys));
 	put(p, c->owner, c->n_ranges * sizeof(*c->owner));
 	p += policy_owner_bytes(&h);
@@ -681,6 +718,8 @@ int policy_table_compile(
 	if (rc == 0)
 		rc = build_named(&c);
 	if (rc == 0)
+		rc = build_own_addrs(&c);
+	if (rc == 0)
 		rc = write_blob(&c, blob, len);
 out:
 	free(c.entries);
@@ -689,6 +728,7 @@ out:
 	free(c.named);
 	free(c.members);
 	free(c.nodes);
+	free(c.own_addrs);
 	free(c.keys);
 	free(c.owner);
 	free(c.segs);

@@ -9,7 +9,7 @@
 #include "common/policy_table.h"
 
 #define POLICY_MAGIC 0x59434c50u /* "PLCY" */
-#define POLICY_VERSION 2u
+#define POLICY_VERSION 3u
 #define POLICY_NO_RULE UINT32_MAX
 #define POLICY_NO_NODE UINT32_MAX
 
@@ -30,6 +30,8 @@ struct policy_header {
 	uint32_t n_text;
 	uint32_t first_named; /* the first rule with names, or POLICY_NO_RULE */
 	uint32_t first_any;   /* the first rule that allows any address, or POLICY_NO_RULE */
+	uint32_t n_own;
+	uint32_t zero;
 };
 
 struct policy_key { /* an address as two numbers */
@@ -70,6 +72,7 @@ struct policy_named { /* a distinct name or wildcard */
 
 struct policy_view {
 	const struct policy_header *h;
+	const struct policy_key *own;
 	const struct policy_key *keys;
 	const uint32_t *owner;
 	const struct policy_node *nodes;
@@ -98,7 +101,7 @@ static inline uint64_t policy_member_bytes(const struct policy_header *h)
 
 static inline uint64_t policy_size(const struct policy_header *h)
 {
-	return sizeof(*h) + (uint64_t)h->n_ranges * sizeof(struct policy_key) +
+	return sizeof(*h) + ((uint64_t)h->n_own + h->n_ranges) * sizeof(struct policy_key) +
 		policy_owner_bytes(h) + (uint64_t)h->n_nodes * sizeof(struct policy_node) +
 		(uint64_t)h->n_segs * sizeof(struct policy_seg) +
 		(uint64_t)h->n_rules * sizeof(struct policy_action) +
@@ -111,6 +114,8 @@ static inline struct policy_view policy_view(const void *blob)
 	struct policy_view v = {.h = blob};
 	const uint8_t *p = (const uint8_t *)blob + sizeof(*v.h);
 
+	v.own = (const void *)p;
+	p += v.h->n_own * sizeof(*v.own);
 	v.keys = (const void *)p;
 	p += v.h->n_ranges * sizeof(*v.keys);
 	v.owner = (const void *)p;

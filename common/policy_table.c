@@ -6,6 +6,7 @@
  * ranges, each of which belongs to one prefix, the longest that covers it. The table is
  *
  *   header
+ *   own[n_own]         the host's own addresses, ascending
  *   keys[n_ranges]     first address of each range, ascending, the first one ::
  *   owner[n_ranges]    the node of each range
  *   nodes[n_nodes]     one a distinct prefix; node 0 is ::/0
@@ -179,22 +180,22 @@ static bool weigh_name(void *arg, const char *name)
 }
 
 static struct policy_verdict look_up(const struct policy_view *v, int class,
-	const struct addr *addr, uint16_t port, const struct policy_names *names)
+	const struct policy_flow *flow, const struct policy_names *names)
 {
-	struct name_walk walk = {.v = v, .class = class, .port = port};
+	struct name_walk walk = {.v = v, .class = class, .port = flow->port};
 	struct policy_verdict verdict = {.name = NULL};
 
-	walk.rule = addr_rule(v, class, addr, port);
+	walk.rule = addr_rule(v, class, flow->addr, flow->port);
 	/* first_named is POLICY_NO_RULE without names. */
 	if (names && v->h->first_named < walk.rule)
-		names->admit(names->log, addr, weigh_name, &walk);
+		names->admit(names->log, flow, weigh_name, &walk);
 	verdict.allow = rule_allows(v, walk.rule);
 	verdict.by = rule_by(v, walk.rule);
 	verdict.name = walk.name;
 	verdict.by_name = walk.name != NULL;
 	verdict.verify_strict = verdict.allow && verdict.by_name &&
 		!(v->rules[walk.rule].flags & POLICY_FLAG_VERIFY_DNS);
-	if (verdict.verify_strict && class == POLICY_CLASS_UDP && port == PORT_QUIC)
+	if (verdict.verify_strict && class == POLICY_CLASS_UDP && flow->port == PORT_QUIC)
 		verdict.allow = verdict.verify_strict = false;
 	return verdict;
 }
@@ -217,22 +218,23 @@ struct policy_verdict policy_table_judge(const void *blob, const struct addr *ga
 	struct policy_verdict verdict = {.by = POLICY_BY_HOST_ACCESS};
 	bool to_gateway = addr_eq(addr, gateway);
 	int class = proto_class(proto);
+	struct policy_flow flow = {addr, class == POLICY_CLASS_ICMP ? 0 : port, proto};
 
 	if (is_host_internal(addr) || (to_gateway && !host_access))
 		return verdict;
 	verdict.by = POLICY_BY_DEFAULT;
 	if (class < 0)
 		return verdict;
-	verdict = look_up(&v, class, addr, class == POLICY_CLASS_ICMP ? 0 : port, names);
+	verdict = look_up(&v, class, &flow, names);
 	if (to_gateway && verdict.by < 0)
 		verdict = (struct policy_verdict){.allow = true, .by = POLICY_BY_HOST_ACCESS};
 	return verdict;
 }
 
-static bool admit_one(
-	void *log, const struct addr *addr, bool (*match)(void *arg, const char *name), void *arg)
+static bool admit_one(void *log, const struct policy_flow *flow,
+	bool (*match)(void *arg, const char *name), void *arg)
 {
-	(void)addr;
+	(void)flow;
 	return match(arg, log);
 }
 
@@ -245,26 +247,24 @@ struct policy_verdict policy_table_judge_as(const void *blob, const struct addr 
 	return policy_table_judge(blob, gateway, host_access, proto, addr, port, &names);
 }
 
-bool policy_table_addr_by_prefix(const void *blob, const struct addr *addr)
+static bool is_own(const struct policy_view *v, const struct addr *addr)
+{
+	struct addr real = policy_effective_addr(addr);
+	struct policy_key key = policy_key(&real), found;
+
+	if (!v->h->n_own || !policy_key_le(v->own[0], key))
+		return false;
+	found = v->own[find_range(v->own, v->h->n_own, key)];
+	return found.hi == key.hi && found.lo == key.lo;
+}
+
+bool policy_table_any_name_counts(const void *blob, const struct policy_flow *flow)
 {
 	struct policy_view v = policy_view(blob);
-	struct addr real = policy_effective_addr(addr);
-	uint32_t node = v.owner[find_range(v.keys, v.h->n_ranges, policy_key(&real))];
 
-	/* A verdict can only change where an interval of one of the lists begins. */
-	for (; node != POLICY_NO_NODE; node = v.nodes[node].up) {
-		for (int class = 0; class < POLICY_CLASSES; class ++) {
-			const struct policy_list *l = &v.nodes[node].list[class];
-
-			for (uint32_t i = 0; i < l->count; i++) {
-				uint16_t port = (uint16_t)v.segs[l->first + i].start;
-
-				if (rule_allows(&v, addr_rule(&v, class, addr, port)))
-					return true;
-			}
-		}
-	}
-	return false;
+	if (!policy_addr_is_private(flow->addr) && !is_own(&v, flow->addr))
+		return true;
+	return policy_table_lookup(blob, flow->proto, flow->addr, flow->port, NULL);
 }
 
 uint32_t policy_table_rules(const void *blob)
@@ -283,6 +283,10 @@ uint32_t policy_table_rules(const void *blob)
 
 static bool check_ranges(const struct policy_view *v)
 {
+	for (uint32_t i = 1; i < v->h->n_own; i++) {
+		if (policy_key_le(v->own[i], v->own[i - 1]))
+			return false;
+	}
 	if (v->keys[0].hi || v->keys[0].lo)
 		return false;
 	for (uint32_t i = 0; i < v->h->n_ranges; i++) {

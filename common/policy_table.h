@@ -77,7 +77,9 @@ struct policy_input {
 	const struct policy_rule *rules;
 	size_t n_rules;
 	bool default_allow;
-	int32_t default_by; /* POLICY_BY_DEFAULT or POLICY_BY_PRESET */
+	int32_t default_by;       /* POLICY_BY_DEFAULT or POLICY_BY_PRESET */
+	const struct prefix *own; /* the host's own addresses, which anybody's names do not admit */
+	size_t n_own;
 };
 
 struct policy_verdict {
@@ -88,12 +90,19 @@ struct policy_verdict {
 	const char *name; /* one of the lister's, or NULL; lives as long as that promises */
 };
 
+struct policy_flow {
+	const struct addr *addr;
+	uint16_t port; /* 0 for ICMP */
+	uint8_t proto; /* POLICY_PROTO_… */
+};
+
 /*
- * Who knows the names of addresses: calls match(arg, name) for each name of addr until it returns
- * true, and returns whether one did (names_admit() of dataplane/egress/names.h).
+ * Who knows the names of addresses: calls match(arg, name) for each name that flow->addr has for
+ * such a flow until it returns true, and returns whether one did (names_admit() of
+ * dataplane/egress/names.h).
  */
 struct policy_names {
-	bool (*admit)(void *log, const struct addr *addr,
+	bool (*admit)(void *log, const struct policy_flow *flow,
 		bool (*match)(void *arg, const char *name), void *arg);
 	void *log;
 };
@@ -153,8 +162,10 @@ bool policy_table_name_possible(const void *blob, const char *name);
 int32_t policy_table_name_denied_by(const void *blob, const char *name);
 /* Whether the list of rule `by` has this name, be it an allow or a deny rule. */
 bool policy_table_name_admits(const void *blob, int32_t by, const char *name);
-/* Whether a flow to the address on some port would be allowed whatever its names are. */
-bool policy_table_addr_by_prefix(const void *blob, const struct addr *addr);
+/*
+ * Whether anybody's word is enough for the names of the flow's address: not where that is nobody's
+ * on the public internet or the host's own, unless the flow is allowed whatever its names are. */
+bool policy_table_any_name_counts(const void *blob, const struct policy_flow *flow);
 /* How many of the author's rules there are: one more than the largest `by`. */
 uint32_t policy_table_rules(const void *blob);
 

@@ -370,9 +370,18 @@ uint64_t policy_number(const struct policy *policy)
 	return hash ? hash : 1;
 }
 
+static bool has_names(const struct policy *policy)
+{
+	for (size_t i = 0; i < policy->n_rules; i++) {
+		if (policy->rules[i].n_names)
+			return true;
+	}
+	return false;
+}
+
 bool policy_uses_own_addrs(const struct policy *policy)
 {
-	return policy->has_preset && policy->preset == POLICY_PUBLIC;
+	return (policy->has_preset && policy->preset == POLICY_PUBLIC) || has_names(policy);
 }
 
 /* The preset's rules. With fake addresses those are allowed, but for the host's own, before the list
@@ -412,6 +421,10 @@ int policy_compile(const struct policy *policy, const char *path, const struct p
 	size_t bad = (size_t)-1;
 	int status;
 
+	if (has_names(policy)) {
+		in.own = own;
+		in.n_own = n_own;
+	}
 	/* The struct is ours: what lies behind the rules is scratch for a preset's. */
 	if (policy->has_preset) {
 		in.n_rules += add_preset(

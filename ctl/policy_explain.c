@@ -65,12 +65,12 @@ struct names {
 	size_t n;
 };
 
-static bool admit(
-	void *log, const struct addr *addr, bool (*match)(void *arg, const char *name), void *arg)
+static bool admit(void *log, const struct policy_flow *flow,
+	bool (*match)(void *arg, const char *name), void *arg)
 {
 	const struct names *names = log;
 
-	(void)addr;
+	(void)flow;
 	if (*names->own && match(arg, names->own))
 		return true;
 	for (size_t i = 0; i < names->n; i++) {

@@ -26,6 +26,7 @@
 #define CTL_WORKER_CLIENT_H
 
 #include "common/addr.h"
+#include "common/policy_table.h"
 #include "ctl/limits_config.h"
 #include "ctl/proxy_config.h"
 #include "ctl/proxy_names.h"
@@ -420,7 +421,7 @@ void worker_client_policy_set(struct worker_client *client, const struct worker_
 void worker_client_policy_counts(
 	struct worker_client *client, worker_policy_counts_fn *done, void *arg);
 /* The names under which the guest was given an address. */
-void worker_client_addr_names(struct worker_client *client, const struct addr *addr,
+void worker_client_addr_names(struct worker_client *client, const struct policy_flow *flow,
 	worker_addr_names_fn *done, void *arg);
 /* The password's copies are wiped. */
 void worker_client_proxy_set(struct worker_client *client, const struct worker_proxies *proxies,

@@ -112,7 +112,7 @@ static void on_names(
 	free(call);
 }
 
-void worker_client_addr_names(struct worker_client *client, const struct addr *addr,
+void worker_client_addr_names(struct worker_client *client, const struct policy_flow *flow,
 	worker_addr_names_fn *done, void *arg)
 {
 	Netdp__Envelope env = NETDP__ENVELOPE__INIT;
@@ -120,7 +120,9 @@ void worker_client_addr_names(struct worker_client *client, const struct addr *a
 	struct names_call *call = worker_client_alloc(1, sizeof(*call));
 
 	*call = (struct names_call){done, arg};
-	msg.addr = wire_put_addr(addr);
+	msg.addr = wire_put_addr(flow->addr);
+	msg.proto = flow->proto;
+	msg.port = flow->port;
 	env.body_case = NETDP__ENVELOPE__BODY_ADDR_NAMES_GET;
 	env.addr_names_get = &msg;
 	rpc_call(client->rpc, &env, NULL, 0, WORKER_CLIENT_DEADLINE_MS, on_names, call);

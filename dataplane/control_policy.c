@@ -64,15 +64,17 @@ void control_addr_names(const struct request *r)
 	const struct policy_names *log = egress_names(worker_egress(r->worker));
 	Netdp__Envelope env = NETDP__ENVELOPE__INIT;
 	Netdp__AddrNames msg = NETDP__ADDR_NAMES__INIT;
+	const Netdp__AddrNamesGet *get = r->env->addr_names_get;
 	struct names names = {.n = 0};
 	struct addr addr;
+	struct policy_flow flow = {&addr, (uint16_t)get->port, (uint8_t)get->proto};
 
-	if (!wire_get_addr(r->env->addr_names_get->addr, &addr)) {
-		request_refuse(r, -EINVAL, "names: malformed address");
+	if (!wire_get_addr(get->addr, &addr) || get->port > UINT16_MAX || get->proto > UINT8_MAX) {
+		request_refuse(r, -EINVAL, "names: malformed address, port or protocol");
 		return;
 	}
 	if (log->admit)
-		log->admit(log->log, &addr, gather_name, &names);
+		log->admit(log->log, &flow, gather_name, &names);
 	msg.n_names = names.n;
 	msg.names = names.list;
 	env.body_case = NETDP__ENVELOPE__BODY_ADDR_NAMES;

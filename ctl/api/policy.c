@@ -92,7 +92,9 @@ void api_policy_check(struct api_request *request)
 	}
 	client = vm_worker(vm);
 	if (client && !*question.name)
-		worker_client_addr_names(client, &question.to, on_names, request);
+		worker_client_addr_names(client,
+			&(struct policy_flow){&question.to, question.port, question.proto},
+			on_names, request);
 	else
 		reply_explained(request, &question, NULL, 0);
 }

@@ -8,6 +8,7 @@
 
 #define CHUNK_DIGITS_MAX 15 /* hexadecimal: less than 2^60 bytes */
 #define LENGTH_DIGITS_MAX 18
+#define BLANKS "\t\v\f\x1c\x1d\x1e\x1f \x85\xa0"
 
 /* Some characters of the unit. */
 struct text {
@@ -255,6 +256,9 @@ static int next_head(struct http_host *http, const uint8_t *bytes, size_t len, s
 		return 1;
 	}
 	if (!is_token_char((char)bytes[0])) {
+		/* Some servers skip what they take for blanks before a request. */
+		if (memchr(BLANKS, bytes[0], sizeof(BLANKS) - 1))
+			return -EPROTO;
 		*unit = (struct unit){.len = len, .last = true};
 		return http->upgrade ? 1 : -EPROTO;
 	}
@@ -337,8 +341,8 @@ static int next_of_body(struct http_host *http, const uint8_t *bytes, size_t len
 	}
 	if (!line.len)
 		http->state = HTTP_HEAD;
-	else if (!read_field(line, &trailer))
-		return -EPROTO;
+	else if (!read_field(line, &trailer) || trailer.hosts || trailer.length || trailer.chunked)
+		return -EPROTO; /* fields of a head, which some servers would believe here, too */
 	return 1;
 }
 

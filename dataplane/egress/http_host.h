@@ -9,14 +9,14 @@
  *
  * Whatever two readers could read in two ways is refused, since the server behind us is the second
  * reader: line ends other than CR LF, folded lines, two Hosts, two lengths, a length beside
- * chunks, other codings. HTTP/2 without TLS is refused as well, it names servers in compressed
- * frames.
+ * chunks, other codings, any of these fields behind the chunks. HTTP/2 without TLS is refused as
+ * well, it names servers in compressed frames.
  *
  * Behind CONNECT and behind a request with Upgrade the protocol may be another one, if the server
  * agrees, which is not looked at. So what follows is looked at as a connection's first bytes are,
  * and is judged whichever it is: TLS (see http_host_switches()) or HTTP. Behind an Upgrade it
  * may also begin with a byte that no HTTP request begins with, as WebSocket's frames do; then it is
- * none, and the rest is no matter of names.
+ * none, and the rest is no matter of names. What some server takes for a blank is no such byte.
  */
 #ifndef DATAPLANE_EGRESS_HTTP_HOST_H
 #define DATAPLANE_EGRESS_HTTP_HOST_H

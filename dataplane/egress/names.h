@@ -23,15 +23,15 @@ struct names {
 };
 
 /*
- * struct policy_names.admit over a struct names: lists the names of addr, the last given out
- * first, the question's before those of its CNAMEs.
+ * struct policy_names.admit over a struct names: lists the names of the flow's address, the last
+ * given out first, the question's before those of its CNAMEs.
  *
- * A name says nothing for an address that is nobody's on the public internet, or whoever owns it
- * could point it at the host's network (DNS rebinding). Such an address has only the names that
- * the operator gave it (hosts), unless the policy admits it by prefix.
+ * A name says nothing for an address that is nobody's on the public internet or the host's own, or
+ * whoever owns it could point it at the host and its network (DNS rebinding). Such an address has only the names that
+ * the operator gave it (hosts), unless the policy admits the very flow by prefix.
  */
-bool names_admit(void *names, const struct addr *addr, bool (*match)(void *arg, const char *name),
-	void *arg);
+bool names_admit(void *names, const struct policy_flow *flow,
+	bool (*match)(void *arg, const char *name), void *arg);
 
 /* The name that addr was last asked for by, also where that admits nothing; NULL where none is
  * known. It lives until the next answer. */

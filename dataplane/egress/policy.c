@@ -204,15 +204,15 @@ struct own_name {
 };
 
 /* The name that admitted the flow, then those of the log. */
-static bool admit_own(
-	void *log, const struct addr *addr, bool (*match)(void *arg, const char *name), void *arg)
+static bool admit_own(void *log, const struct policy_flow *flow,
+	bool (*match)(void *arg, const char *name), void *arg)
 {
 	const struct own_name *own = log;
 	const struct policy_names *names = &own->policy->names;
 
 	if (match(arg, own->name))
 		return true;
-	return names->admit && names->admit(names->log, addr, match, arg);
+	return names->admit && names->admit(names->log, flow, match, arg);
 }
 
 struct policy_verdict egress_policy_judge_pass(const struct egress_policy *policy, uint8_t proto,

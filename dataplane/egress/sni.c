@@ -14,6 +14,9 @@
 #define CIPHERTEXT_MAX ((1u << 14) + 2048u) /* of TLS 1.2, the larger one */
 #define HELLO_MAX (16u << 10)
 #define HELLO_LOOK (MESSAGE_HLEN + 1) /* type, length, major version */
+/* An encrypted Finished is at most 96 bytes, with SHA-384 and CBC. No second ClientHello is: with the
+ * share of a key or of a secret that it must have, it is 112 bytes and more. */
+#define SEALED_MAX 96u
 #define VERSION_AND_RANDOM (2u + 32u)
 
 enum record_type { CHANGE_CIPHER_SPEC = 20, ALERT, HANDSHAKE, APPLICATION_DATA, HEARTBEAT };
@@ -199,8 +202,11 @@ static int next_handshake(struct sni *sni, const struct record *record, const ui
 		return hello == -EAGAIN ? 0 : hello;
 	unit->len = bytes[RECORD_HLEN] == CLIENT_HELLO ? RECORD_HLEN + HELLO_LOOK : RECORD_HLEN + 1;
 	unit->skip = RECORD_HLEN + record->len - unit->len;
-	unit->last = true;
-	return 1;
+	/* What looks like a hello but for its lengths is the handshake's end only if it is as short as
+	 * that and no handshake record follows, which would be the hello's rest. */
+	sni->sealed = bytes[RECORD_HLEN] == CLIENT_HELLO;
+	unit->last = !sni->sealed;
+	return sni->sealed && record->len > SEALED_MAX ? -EPROTO : 1;
 }
 
 /* A record behind the first ClientHello. */
@@ -215,6 +221,8 @@ static int next_record(struct sni *sni, const uint8_t *bytes, size_t len, struct
 	if (rc <= 0)
 		return rc;
 	*unit = (struct unit){.len = RECORD_HLEN, .skip = record.len};
+	if (record.type == HANDSHAKE && sni->sealed)
+		return -EPROTO;
 	if (record.type == HANDSHAKE)
 		return next_handshake(sni, &record, bytes, len, unit);
 	if (record.type == CHANGE_CIPHER_SPEC)

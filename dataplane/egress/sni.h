@@ -9,7 +9,9 @@
  * HelloRetryRequest, and the client sends a second ClientHello, whose server name counts for most
  * servers, though it should be the first one's. So records are followed by their lengths until
  * none can come any more: a handshake message of another kind (TLS 1.2 goes on), or application
- * data, unless the first ClientHello announced early data, which comes before the second. What is
+ * data, unless the first ClientHello announced early data, which comes before the second. Behind a
+ * ChangeCipherSpec a handshake record may be encrypted, and begin like a ClientHello by chance: that
+ * ends nothing, and passes only if it can be no ClientHello (by its size, and none behind it). What is
  * encrypted is not seen: a renegotiation, Encrypted ClientHello (whose keys our DNS strips), and
  * the Host inside.
  */
@@ -27,6 +29,7 @@ struct sni {       /* zeroed at the first byte of a connection */
 	bool second;  /* one has passed */
 	bool early;   /* and it announced early data */
 	bool changed; /* a ChangeCipherSpec has passed */
+	bool sealed;  /* and what must be the encrypted end of a handshake */
 };
 
 /* 1: a unit; 0: more bytes are needed; -EPROTO: this is no TLS, or not a client's. */

@@ -23,8 +23,14 @@ static bool spill_room(struct tcp_flow *f, uint32_t len)
 	if (f->spill_at + need <= size)
 		return true;
 	size = need > 2 * size ? need : 2 * size;
-	if (tcp->spilled + (size - f->spill_size) > TCP_SPILL_MAX)
+	if (tcp->spilled + (size - f->spill_size) > TCP_SPILL_MAX) {
+		if (f->spill_at) { /* and so need <= spill_size: it fits once it is moved */
+			memmove(f->spill, f->spill + f->spill_at, f->spill_len);
+			f->spill_at = 0;
+			return true;
+		}
 		size = need;
+	}
 	if (tcp->spilled + (size - f->spill_size) > TCP_SPILL_MAX)
 		return false;
 	grown = realloc(f->spill, size);

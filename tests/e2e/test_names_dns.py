@@ -212,6 +212,21 @@ def test_rebinding_is_refused_unless_a_prefix_admits_it(daemon):
         guest.close()
 
 
+def test_names_of_the_hosts_own_addresses_admit_nothing(world, guest):
+    """Whoever owns the name could point it at the host. What interfaces have is watched."""
+    assert dig(guest, "+short api.example.com") == API
+    assert reaches(guest, API)
+    world.sh("ip addr add %s/32 dev lo" % API)
+    try:
+        wait_for(lambda: not reaches(guest, API), 10, "a refusal")
+        event = wait_for(lambda: refusals(guest.daemon, to=API), 5, "the refusal")[0]
+        assert (event["name"], event["by"]) == ("api.example.com", "default")
+        assert guest.daemon.netctl("policy", "check", "guest", API + ":80")["verdict"] == "deny"
+    finally:
+        world.sh("ip addr del %s/32 dev lo; ip route replace local %s/32 dev lo" % (API, API))
+    wait_for(lambda: reaches(guest, API), 10, "the way back")
+
+
 # ---- for how long ----
 
 def echoes(client):

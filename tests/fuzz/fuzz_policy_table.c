@@ -18,11 +18,11 @@ static const char *const names[] = {"a", "a.b", "b.b", "c.a.b", "*.b", "", ".", 
 
 #define N_NAMES (sizeof(names) / sizeof(names[0]))
 
-static bool admit_all(
-	void *log, const struct addr *addr, bool (*match)(void *arg, const char *name), void *arg)
+static bool admit_all(void *log, const struct policy_flow *flow,
+	bool (*match)(void *arg, const char *name), void *arg)
 {
 	(void)log;
-	(void)addr;
+	(void)flow;
 	for (size_t i = 0; i < N_NAMES; i++) {
 		if (match(arg, names[i]))
 			return true;
@@ -54,8 +54,9 @@ static void look_around(const void *blob)
 
 	ask_names(blob);
 	for (size_t i = 0; i < sizeof(addrs) / sizeof(addrs[0]); i++) {
-		policy_table_addr_by_prefix(blob, &addrs[i]);
 		for (uint32_t port = 0; port < 65536; port += 5041) {
+			policy_table_any_name_counts(blob,
+				&(struct policy_flow){&addrs[i], (uint16_t)port, protos[port % 5]});
 			verdict = policy_table_judge(blob, &addrs[1], true, protos[port % 5],
 				&addrs[i], (uint16_t)port, &log);
 			if (verdict.by_name != (verdict.name != NULL))

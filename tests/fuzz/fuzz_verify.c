@@ -21,11 +21,11 @@ static struct counters counters;
 static struct net net;
 static struct egress *egress;
 
-static bool admit_good(
-	void *log, const struct addr *addr, bool (*match)(void *arg, const char *name), void *arg)
+static bool admit_good(void *log, const struct policy_flow *flow,
+	bool (*match)(void *arg, const char *name), void *arg)
 {
 	(void)log;
-	(void)addr;
+	(void)flow;
 	return match(arg, "good.org");
 }
 

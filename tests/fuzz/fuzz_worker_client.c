@@ -201,7 +201,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 	worker_client_vsock(client, on_vsock, NULL);
 	worker_client_tsi(client, on_tsi, NULL);
 	worker_client_policy_counts(client, on_counts, NULL);
-	worker_client_addr_names(client, &addr_any, on_names, NULL);
+	worker_client_addr_names(
+		client, &(struct policy_flow){&addr_any, 80, POLICY_PROTO_TCP}, on_names, NULL);
 	asked = client;
 	n_questions = 0;
 	os_send(pair[1], hello, sizeof(hello), 0);

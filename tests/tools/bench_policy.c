@@ -93,11 +93,11 @@ static void load(struct egress *egress, const char *text)
 
 static char name[3][64];
 
-static bool admit(
-	void *log, const struct addr *addr, bool (*match)(void *arg, const char *name), void *arg)
+static bool admit(void *log, const struct policy_flow *flow,
+	bool (*match)(void *arg, const char *name), void *arg)
 {
 	(void)log;
-	(void)addr;
+	(void)flow;
 	return match(arg, name[0]) || match(arg, name[1]) || match(arg, name[2]);
 }
 

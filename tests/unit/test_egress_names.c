@@ -15,11 +15,11 @@ static struct net net;
 static struct egress *egress;
 static const char *logged[4]; /* the names of every address */
 
-static bool admit_logged(
-	void *log, const struct addr *addr, bool (*match)(void *arg, const char *name), void *arg)
+static bool admit_logged(void *log, const struct policy_flow *flow,
+	bool (*match)(void *arg, const char *name), void *arg)
 {
 	(void)log;
-	(void)addr;
+	(void)flow;
 	for (size_t i = 0; i < 4 && logged[i]; i++) {
 		if (match(arg, logged[i]))
 			return true;

@@ -53,11 +53,11 @@ static struct endpoint at(const char *text)
 	return e;
 }
 
-static bool admit_logged(
-	void *log, const struct addr *addr, bool (*match)(void *arg, const char *name), void *arg)
+static bool admit_logged(void *log, const struct policy_flow *flow,
+	bool (*match)(void *arg, const char *name), void *arg)
 {
 	(void)log;
-	(void)addr;
+	(void)flow;
 	return logged && match(arg, logged);
 }
 

@@ -62,6 +62,7 @@ static void know(const char *address, const char *name, int64_t for_ms)
 static void set_policy(const char *prefix)
 {
 	static const char *const list[] = {"a.example"};
+	struct policy_ports ports = {80, 80};
 	struct prefix to;
 	struct policy_rule rules[2] = {{.allow = true, .names = list, .n_names = 1}};
 	struct policy_input in = {.rules = rules, .n_rules = 1, .default_by = POLICY_BY_DEFAULT};
@@ -70,8 +71,12 @@ static void set_policy(const char *prefix)
 
 	if (prefix) {
 		ck_assert_int_eq(prefix_parse(prefix, true, &to), 0);
-		rules[in.n_rules++] = (struct policy_rule){
-			.allow = true, .to = &to, .n_to = 1, .by = 1};
+		rules[in.n_rules++] = (struct policy_rule){.allow = true,
+			.to = &to,
+			.n_to = 1,
+			.ports = &ports,
+			.n_ports = 1,
+			.by = 1};
 	}
 	ck_assert_int_eq(policy_table_compile(&in, &blob, &len, NULL), 0);
 	ck_assert_int_eq(egress_policy_set(egress, blob, len, 0), 0);
@@ -95,9 +100,10 @@ static bool find(void *arg, const char *name)
 static struct found admitted(const char *address)
 {
 	struct addr a = addr(address);
+	struct policy_flow flow = {&a, 80, POLICY_PROTO_TCP};
 	struct found found = {0, NULL};
 
-	ck_assert(!names_admit(&names, &a, find, &found));
+	ck_assert(!names_admit(&names, &flow, find, &found));
 	return found;
 }
 
@@ -166,6 +172,21 @@ START_TEST(a_private_address_has_a_name_only_where_a_prefix_admits_it)
 }
 END_TEST
 
+/* What the prefix is allowed for must not become all that the name is allowed for. */
+START_TEST(a_prefix_admits_names_on_its_own_ports_only)
+{
+	struct addr a = addr("10.0.0.1");
+	struct policy_flow flow = {&a, 81, POLICY_PROTO_TCP};
+	struct found found = {0, NULL};
+
+	know("10.0.0.1", "a.example", 60000);
+	set_policy("10.0.0.0/8");
+	ck_assert_uint_eq(admitted("10.0.0.1").n, 1); /* port 80 */
+	ck_assert(!names_admit(&names, &flow, find, &found));
+	ck_assert_uint_eq(found.n, 0);
+}
+END_TEST
+
 START_TEST(the_operators_word_for_a_private_address_counts)
 {
 	struct addr a = addr("10.0.0.1");
@@ -192,6 +213,7 @@ static Suite *names_suite(void)
 	tcase_add_test(tc, a_name_that_is_too_old_is_none);
 	tcase_add_test(tc, what_is_restored_counts_an_hour_at_most);
 	tcase_add_test(tc, a_private_address_has_a_name_only_where_a_prefix_admits_it);
+	tcase_add_test(tc, a_prefix_admits_names_on_its_own_ports_only);
 	tcase_add_test(tc, the_operators_word_for_a_private_address_counts);
 	suite_add_tcase(s, tc);
 	return s;

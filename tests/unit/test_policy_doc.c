@@ -238,6 +238,31 @@ START_TEST(embedded_ipv4_prefix_is_refused)
 }
 END_TEST
 
+START_TEST(names_need_the_hosts_own_addresses)
+{
+	static const char *const docs[] = {
+		"{\"default\":\"deny\",\"rules\":[{\"action\":\"allow\",\"to\":[\"a.org\"]}]}",
+		"{\"default\":\"deny\",\"rules\":[{\"action\":\"allow\",\"to\":[\"5.0.0.0/8\"]}]}"};
+	struct prefix own = {addr_from_v4(0x05060708), 128};
+	struct addr other = addr_from_v4(0x05060709);
+	struct policy_flow to_own = {&own.addr, 80, POLICY_PROTO_TCP};
+	struct policy_flow to_other = {&other, 80, POLICY_PROTO_TCP};
+	struct policy *policy = read_text(docs[0]);
+	uint8_t *table;
+	size_t len;
+
+	ck_assert(policy_uses_own_addrs(policy));
+	ck_assert_int_eq(policy_compile(policy, "", &own, 1, &table, &len, &err), 0);
+	ck_assert(!policy_table_any_name_counts(table, &to_own));
+	ck_assert(policy_table_any_name_counts(table, &to_other));
+	free(table);
+	policy_free(policy);
+	policy = read_text(docs[1]);
+	ck_assert(!policy_uses_own_addrs(policy));
+	policy_free(policy);
+}
+END_TEST
+
 static const struct {
 	const char *doc;
 	const char *question;
@@ -282,6 +307,7 @@ int main(void)
 	tcase_add_test(tc, number_is_of_the_document);
 	tcase_add_test(tc, bare_string_is_a_preset);
 	tcase_add_test(tc, embedded_ipv4_prefix_is_refused);
+	tcase_add_test(tc, names_need_the_hosts_own_addresses);
 	tcase_add_loop_test(tc, verdict_is_explained, 0, sizeof(verdicts) / sizeof(*verdicts));
 	suite_add_tcase(suite, tc);
 	return run_suite(suite);

@@ -88,12 +88,12 @@ struct known {
 	const char *const *names; /* to a NULL */
 };
 
-static bool admit_known(
-	void *log, const struct addr *addr, bool (*match)(void *arg, const char *name), void *arg)
+static bool admit_known(void *log, const struct policy_flow *flow,
+	bool (*match)(void *arg, const char *name), void *arg)
 {
 	const struct known *known = log;
 
-	(void)addr;
+	(void)flow;
 	for (size_t i = 0; known->names[i]; i++) {
 		if (match(arg, known->names[i]))
 			return true;
@@ -103,7 +103,7 @@ static bool admit_known(
 
 static uint8_t *compile(const struct policy_rule *rules, size_t n, bool default_allow)
 {
-	struct policy_input in = {rules, n, default_allow, POLICY_BY_DEFAULT};
+	struct policy_input in = {rules, n, default_allow, POLICY_BY_DEFAULT, NULL, 0};
 	uint8_t *blob;
 	size_t len, bad;
 
@@ -377,6 +377,13 @@ START_TEST(names_that_no_rule_could_admit)
 }
 END_TEST
 
+static bool any_name_counts(const void *blob, uint8_t proto, const char *addr, uint16_t port)
+{
+	struct addr a = ip(addr);
+
+	return policy_table_any_name_counts(blob, &(struct policy_flow){&a, port, proto});
+}
+
 START_TEST(addresses_that_need_no_name)
 {
 	static const char *const list[] = {"good.org"};
@@ -388,13 +395,48 @@ START_TEST(addresses_that_need_no_name)
 		{.allow = true, .to = &ten, .n_to = 1, .ports = &https, .n_ports = 1, .by = 2},
 	};
 	uint8_t *t = compile(rules, 3, false);
-	struct addr in = ip("10.2.0.1"), shadowed = ip("10.1.0.1"), out = ip("192.168.0.1");
-	struct addr inside = ip("64:ff9b::10.2.0.1");
 
-	ck_assert(policy_table_addr_by_prefix(t, &in));
-	ck_assert(policy_table_addr_by_prefix(t, &inside));
-	ck_assert(!policy_table_addr_by_prefix(t, &shadowed));
-	ck_assert(!policy_table_addr_by_prefix(t, &out));
+	ck_assert(any_name_counts(t, TCP, "8.8.8.8", 80));
+	ck_assert(any_name_counts(t, TCP, "10.2.0.1", 443));
+	ck_assert(any_name_counts(t, UDP, "64:ff9b::10.2.0.1", 443));
+	ck_assert(!any_name_counts(t, TCP, "10.2.0.1", 80)); /* it is another port's */
+	ck_assert(!any_name_counts(t, ICMP, "10.2.0.1", 0));
+	ck_assert(!any_name_counts(t, TCP, "10.1.0.1", 443));
+	ck_assert(!any_name_counts(t, TCP, "192.168.0.1", 443));
+	free(t);
+}
+END_TEST
+
+START_TEST(names_of_the_hosts_own_addresses_do_not_count)
+{
+	static const char *const list[] = {"good.org"};
+	struct prefix own[] = {{ip("203.0.113.9"), 128}, {ip("198.51.100.7"), 128},
+		{ip("203.0.113.9"), 128}, {ip("2001:db8::7"), 128}};
+	struct prefix net = {ip("203.0.113.0"), 120};
+	struct policy_ports https = {443, 443};
+	struct policy_rule rules[] = {
+		{.allow = true, .names = list, .n_names = 1, .by = 0},
+		{.allow = true, .to = &net, .n_to = 1, .ports = &https, .n_ports = 1, .by = 1},
+	};
+	struct policy_input in = {.rules = rules,
+		.n_rules = 2,
+		.default_by = POLICY_BY_DEFAULT,
+		.own = own,
+		.n_own = 4};
+	uint8_t *t;
+	size_t len;
+
+	ck_assert_int_eq(policy_table_compile(&in, &t, &len, NULL), 0);
+	ck_assert_int_eq(policy_table_check(t, len), 0);
+	ck_assert(!any_name_counts(t, TCP, "203.0.113.9", 80));
+	ck_assert(any_name_counts(t, TCP, "203.0.113.9", 443)); /* allowed by prefix */
+	ck_assert(!any_name_counts(t, TCP, "198.51.100.7", 443));
+	ck_assert(!any_name_counts(t, TCP, "64:ff9b::198.51.100.7", 443));
+	ck_assert(!any_name_counts(t, TCP, "2001:db8::7", 443));
+	ck_assert(any_name_counts(t, TCP, "198.51.100.6", 443));
+	ck_assert(any_name_counts(t, TCP, "198.51.100.8", 443));
+	ck_assert(any_name_counts(t, TCP, "2001:db8::8", 443));
+	ck_assert(any_name_counts(t, TCP, "1.1.1.1", 80));
 	free(t);
 }
 END_TEST
@@ -422,7 +464,7 @@ START_TEST(names_not_in_their_form_are_refused)
 {
 	static const char *const list[][1] = {{"Example.com"}, {"example.com."}, {"*"}, {""}};
 	struct policy_rule rule = {.allow = true, .n_names = 1};
-	struct policy_input in = {&rule, 1, false, POLICY_BY_DEFAULT};
+	struct policy_input in = {&rule, 1, false, POLICY_BY_DEFAULT, NULL, 0};
 	uint8_t *blob;
 	size_t len, bad = 9;
 
@@ -538,8 +580,8 @@ START_TEST(damaged_tables_are_refused_or_harmless)
 	struct policy_ports ports[] = {{1, 2}, {5, 9}};
 	struct policy_rule rule = {
 		.allow = true, .names = list, .n_names = 3, .ports = ports, .n_ports = 2};
-	struct policy_input in = {&rule, 1, false, POLICY_BY_DEFAULT};
-	struct addr a = ip("10.1.2.3");
+	struct prefix own[] = {{ip("1.1.1.1"), 128}, {ip("10.1.2.3"), 128}};
+	struct policy_input in = {&rule, 1, false, POLICY_BY_DEFAULT, own, 2};
 	uint8_t *blob, *copy;
 	size_t len;
 
@@ -556,7 +598,7 @@ START_TEST(damaged_tables_are_refused_or_harmless)
 			judge(copy, TCP, "10.1.2.3", 5, NAMES("www.example.com", "db"));
 			policy_table_name_possible(copy, "www.example.com");
 			policy_table_name_admits(copy, 0, "www.example.com");
-			policy_table_addr_by_prefix(copy, &a);
+			any_name_counts(copy, TCP, "10.1.2.3", 5);
 		}
 	}
 	free(copy);
@@ -584,6 +626,7 @@ static Suite *policy_names_suite(void)
 	tcase_add_test(tc, gateway_by_name);
 	tcase_add_test(tc, names_that_no_rule_could_admit);
 	tcase_add_test(tc, addresses_that_need_no_name);
+	tcase_add_test(tc, names_of_the_hosts_own_addresses_do_not_count);
 	tcase_add_test(tc, private_addresses);
 	tcase_add_loop_test(tc, names_not_in_their_form_are_refused, 0, 4);
 	tcase_add_loop_test(tc, agrees_with_the_rules_read_one_by_one, 0, 200);

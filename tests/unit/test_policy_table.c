@@ -35,7 +35,7 @@ struct table {
 
 static struct table compile(const struct policy_rule *rules, size_t n, bool default_allow)
 {
-	struct policy_input in = {rules, n, default_allow, POLICY_BY_DEFAULT};
+	struct policy_input in = {rules, n, default_allow, POLICY_BY_DEFAULT, NULL, 0};
 	struct table t;
 	size_t bad;
 
@@ -154,7 +154,7 @@ END_TEST
 
 static int compile_one(const struct policy_rule *rule)
 {
-	struct policy_input in = {rule, 1, false, POLICY_BY_DEFAULT};
+	struct policy_input in = {rule, 1, false, POLICY_BY_DEFAULT, NULL, 0};
 	uint8_t *blob = NULL;
 	size_t len, bad = 99;
 	int rc = policy_table_compile(&in, &blob, &len, &bad);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* TCP's bytes from the guest to the host: order, gaps, windows, spill, and what RFC 5961 asks. */
+#include "dataplane/tcp/tcp_internal.h"
 #include "tests/unit/tcp_rig.h"
 
 static struct peer p;
@@ -338,6 +339,39 @@ START_TEST(a_host_that_resets_while_bytes_are_spilled_resets_the_guest)
 }
 END_TEST
 
+/* ---- the bound on what all flows spill ---- */
+
+#define SPILL_SIZE 65536u
+
+/*
+ * A flow whose host took the first bytes of a full spill, `left` of them still being there, while
+ * others use up what all may spill. Whether `more` further ones fit in.
+ */
+static void spill_where_nothing_may_grow(uint32_t left, uint32_t more)
+{
+	static struct counters counters;
+	struct tcp tcp = {.counters = &counters, .spilled = TCP_SPILL_MAX - 1000};
+	struct tcp_flow f = {.tcp = &tcp, .spill_size = SPILL_SIZE, .spill_len = left};
+	const uint8_t *bytes = pattern(2 * SPILL_SIZE);
+
+	f.spill_at = 1448;
+	f.spill = malloc(SPILL_SIZE);
+	memcpy(f.spill + f.spill_at, bytes, left);
+	ck_assert_int_eq(splice_write(&f, bytes + left, more), more);
+	ck_assert_uint_eq(f.spill_len, left + more);
+	ck_assert_uint_le(f.spill_at + f.spill_len, f.spill_size);
+	ck_assert_int_eq(memcmp(f.spill + f.spill_at, bytes, f.spill_len), 0);
+	ck_assert_uint_eq(tcp.spilled, TCP_SPILL_MAX - 1000);
+	splice_free_spill(&f);
+}
+
+START_TEST(at_the_bound_what_is_spilled_moves_to_make_room)
+{
+	spill_where_nothing_may_grow(SPILL_SIZE - 1448, 1448); /* to the last byte */
+	spill_where_nothing_may_grow(50000, 15000);            /* and to less than there is */
+}
+END_TEST
+
 /* ---- RFC 5961 ---- */
 
 START_TEST(only_an_exact_reset_counts)
@@ -465,6 +499,7 @@ int main(void)
 	tcase_add_test(w, a_probe_of_a_closed_window_is_answered);
 	tcase_add_test(w, an_end_behind_spilled_bytes_comes_after_them);
 	tcase_add_test(w, a_host_that_resets_while_bytes_are_spilled_resets_the_guest);
+	tcase_add_test(w, at_the_bound_what_is_spilled_moves_to_make_room);
 	suite_add_tcase(s, w);
 	tcase_add_checked_fixture(r, setup, teardown);
 	tcase_add_test(r, only_an_exact_reset_counts);

@@ -11,11 +11,11 @@
 static struct peer p;
 static int host;
 
-static bool admit_good(
-	void *log, const struct addr *addr, bool (*match)(void *arg, const char *name), void *arg)
+static bool admit_good(void *log, const struct policy_flow *flow,
+	bool (*match)(void *arg, const char *name), void *arg)
 {
 	(void)log;
-	(void)addr;
+	(void)flow;
 	return match(arg, "good.org");
 }
 

@@ -10,11 +10,11 @@
 
 static int server, far;
 
-static bool admit_good(
-	void *log, const struct addr *addr, bool (*match)(void *arg, const char *name), void *arg)
+static bool admit_good(void *log, const struct policy_flow *flow,
+	bool (*match)(void *arg, const char *name), void *arg)
 {
 	(void)log;
-	(void)addr;
+	(void)flow;
 	return match(arg, "good.org");
 }
 

@@ -21,11 +21,11 @@ static unsigned late;
 static uint8_t went[100000]; /* to the host */
 static size_t n_went;
 
-static bool admit_good(
-	void *log, const struct addr *addr, bool (*match)(void *arg, const char *name), void *arg)
+static bool admit_good(void *log, const struct policy_flow *flow,
+	bool (*match)(void *arg, const char *name), void *arg)
 {
 	(void)log;
-	(void)addr;
+	(void)flow;
 	return match(arg, "good.org");
 }
 
@@ -259,8 +259,42 @@ START_TEST(encrypted_finished_is_no_hello)
 	hello_put_record(&h, 20, "\1", 1);
 	hello_put_record(&h, 22, finished, sizeof(finished));
 	ck_assert(say_pieces(h.b, h.len, 1));
+	ck_assert(!verify_settled(v));
+	hello_put_record(&h, 23, "sealed", 6);
+	ck_assert(say_pieces(h.b + h.len - 11, 11, 1));
 	ck_assert(verify_settled(v));
 	expect_went(h.b, h.len);
+}
+END_TEST
+
+/* Servers read it, whatever its lengths look like to us. */
+START_TEST(second_hello_is_not_taken_for_an_encrypted_finished)
+{
+	struct hello first = hello_to("good.org"), message, h;
+
+	hello_put_record(&first, 20, "\1", 1);
+	for (int i = 0; i < 4; i++) {
+		message = hello_message(
+			&(struct hello_form){.name = "evil.org", .padding = i == 0 ? 17000 : 60});
+		if (i == 1)
+			hello_put(&message, "\x18\0\0\1", 5); /* another message, in its record */
+		if (i == 2)
+			message.b[4] = 2; /* its major version */
+		h = (struct hello){.len = 0};
+		if (i == 3) { /* a record that is short enough, and its rest */
+			message.b[4] = 2;
+			hello_put_record(&h, 22, message.b, 40);
+			hello_put_record(&h, 22, message.b + 40, message.len - 40);
+		} else if (i == 0) {
+			hello_put_record(&h, 22, message.b, 16384);
+			hello_put_record(&h, 22, message.b + 16384, message.len - 16384);
+		} else {
+			hello_put_record(&h, 22, message.b, message.len);
+		}
+		another_flow();
+		ck_assert(say_hello(&first));
+		ck_assert_msg(!say_hello(&h), "%d", i);
+	}
 }
 END_TEST
 
@@ -523,7 +557,9 @@ START_TEST(malformed_chunks_are_refused)
 				   "\r\n";
 	static const char *const bad[] = {"\r\n", "x\r\n", "1 \r\nx\r\n", " 1\r\nx\r\n", "-1\r\n",
 		"0x1\r\n", "1\nx\n", "1\r\nxy\r\n", "1\r\nx\n", "1\r\nx0\r\n\r\n",
-		"1000000000000000\r\n", "0\r\nnothing\r\n", "0\r\n folded: x\r\n", "1;\1\r\n"};
+		"1000000000000000\r\n", "0\r\nnothing\r\n", "0\r\n folded: x\r\n", "1;\1\r\n",
+		"0\r\nHost: evil.org\r\n", "0\r\ncontent-length: 1\r\n",
+		"0\r\nTransfer-Encoding: chunked\r\n"};
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		another_flow();
@@ -557,6 +593,19 @@ START_TEST(upgrade_frees_what_is_no_request)
 	another_flow();
 	ck_assert(say(UPGRADE));
 	ck_assert(!say("PRI * HTTP/2.0\r\n"));
+}
+END_TEST
+
+/* Some servers pass over blanks before a request, and what is a blank to them varies. */
+START_TEST(upgrade_does_not_free_a_request_behind_a_blank)
+{
+	static const char blanks[] = "\t\v\f\x1c\x1d\x1e\x1f \x85\xa0";
+
+	for (size_t i = 0; i < sizeof(blanks) - 1; i++) {
+		another_flow();
+		ck_assert(say(UPGRADE));
+		ck_assert_msg(!say_pieces(&blanks[i], 1, 1), "%d", blanks[i]);
+	}
 }
 END_TEST
 
@@ -702,6 +751,7 @@ static Suite *verify_suite(void)
 	tcase_add_test(tc, behind_application_data_nothing_is_looked_at);
 	tcase_add_test(tc, behind_tls_1_2_key_exchange_neither);
 	tcase_add_test(tc, encrypted_finished_is_no_hello);
+	tcase_add_test(tc, second_hello_is_not_taken_for_an_encrypted_finished);
 	tcase_add_test(tc, second_hello_is_judged_too);
 	tcase_add_test(tc, early_data_does_not_hide_a_second_hello);
 	tcase_add_test(tc, malformed_hellos_are_refused);
@@ -714,6 +764,7 @@ static Suite *verify_suite(void)
 	tcase_add_test(tc, what_could_be_misread_is_refused);
 	tcase_add_test(tc, malformed_chunks_are_refused);
 	tcase_add_test(tc, upgrade_frees_what_is_no_request);
+	tcase_add_test(tc, upgrade_does_not_free_a_request_behind_a_blank);
 	tcase_add_test(tc, connect_means_its_target_and_frees_nothing);
 	tcase_add_test(tc, silence_is_refused_after_ten_seconds);
 	tcase_add_test(tc, half_a_unit_does_not_stop_the_clock);

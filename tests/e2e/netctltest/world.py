@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""A network for netctld and its guests' peers: a namespace whose loopback has addresses of the Internet's.
+"""A network for netctld and its guests' peers: a namespace that takes addresses of the Internet for local.
 
 Real servers run in it (unbound, dnsmasq, nginx, socat), each on an address of its own, and so does
-netctld: world.daemon(). Nothing leaves the namespace.
+netctld: world.daemon(). Nothing leaves the namespace. Routes make the addresses local and no interface has
+them, since names do not admit the addresses of the host's own interfaces.
 """
 
 import os
@@ -55,7 +56,7 @@ class World(Namespace):
     def __init__(self, directory, addresses=()):
         super().__init__("world", directory)
         for address in addresses:
-            self.sh("ip addr add %s/32 dev lo" % address)
+            self.sh("ip route add local %s/32 dev lo" % address)
 
     def daemon(self, **options):
         """A netctld that lives here."""
