@@ -13,6 +13,9 @@
 #include <sys/socket.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+#include <time.h>
+
+struct stat;
 
 int os_socket(int family, int type, int protocol, bool nonblock);
 int os_socketpair(int family, int type, bool nonblock, int fds[2]);
@@ -22,6 +25,8 @@ int os_dup(int fd);
 int os_set_nonblock(int fd, bool on);
 /* For use as a place only (O_PATH), where the system has such a thing. */
 int os_open_directory(const char *path);
+/* When the file was written last. */
+struct timespec os_mtime(const struct stat *file);
 
 /* send(2)/sendmsg(2) that never raise SIGPIPE. */
 ssize_t os_send(int fd, const void *buf, size_t len, int flags);

@@ -16,6 +16,7 @@
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -162,6 +163,11 @@ int os_shm_create(const char *name, size_t size)
 void os_random(void *buf, size_t len)
 {
 	arc4random_buf(buf, len);
+}
+
+struct timespec os_mtime(const struct stat *file)
+{
+	return file->st_mtimespec;
 }
 
 void os_wipe(void *buf, size_t len)

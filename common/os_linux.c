@@ -15,6 +15,7 @@
 #include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 int os_socket(int family, int type, int protocol, bool nonblock)
@@ -128,6 +129,11 @@ void os_random(void *buf, size_t len)
 			len -= (size_t)n;
 		}
 	}
+}
+
+struct timespec os_mtime(const struct stat *file)
+{
+	return file->st_mtim;
 }
 
 void os_wipe(void *buf, size_t len)

@@ -2,17 +2,19 @@
 /* The host's own proxies. See host_proxy.h. */
 #include "ctl/host_proxy.h"
 
+#include "common/error.h"
 #include "common/log.h"
 #include "common/os.h"
+#include "ctl/file_stamp.h"
 #include "ctl/system_proxy.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <event2/event.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #define LINE_MAX_ NO_PROXY_LEN
 
@@ -32,7 +34,9 @@ struct source {
 struct host_proxies {
 	struct source system, env, file, now;
 	struct event *look;
-	struct stat seen;
+	struct file_stamp seen;
+	bool missing;                 /* the file was, at the last look */
+	int trouble;                  /* -errno of the last look, which is in the log */
 	struct system_proxy settings; /* what `system` was made of */
 	void (*changed)(void *arg);
 	void *arg;
@@ -108,30 +112,39 @@ static char *trim(char *s)
 	return s;
 }
 
-static void read_file(struct source *source, const char *path)
+static void read_line(struct source *source, char *line)
+{
+	char *equals = strchr(line, '='), *key = trim(line);
+	int which;
+
+	if (!equals || *key == '#' || *key == ';')
+		return;
+	*equals = '\0';
+	which = key_of(trim(key));
+	if (which >= 0)
+		take(source, which, trim(equals + 1), keys[which]);
+}
+
+/* 0, or -errno: then source is of no use. */
+static int read_file(struct source *source, const char *path)
 {
 	char line[LINE_MAX_ + 64], buffer[4096];
 	FILE *f = fopen(path, "re");
+	int err = 0;
 
 	memset(source, 0, sizeof(*source));
 	if (!f)
-		return;
+		return -errno;
 	setvbuf(f, buffer, _IOFBF, sizeof(buffer));
-	while (fgets(line, sizeof(line), f)) {
-		char *equals = strchr(line, '='), *key = trim(line);
-		int which;
-
-		if (!equals || *key == '#' || *key == ';')
-			continue;
-		*equals = '\0';
-		which = key_of(trim(key));
-		if (which < 0)
-			continue;
-		take(source, which, trim(equals + 1), keys[which]);
-	}
+	errno = 0;
+	while (fgets(line, sizeof(line), f))
+		read_line(source, line);
+	if (ferror(f))
+		err = errno ? -errno : -EIO;
 	fclose(f);
 	os_wipe(line, sizeof(line));
 	os_wipe(buffer, sizeof(buffer));
+	return err;
 }
 
 static void read_system(struct source *source, const struct system_proxy *settings)
@@ -162,13 +175,11 @@ static void lay_over(struct source *on, const struct source *source)
 		memcpy(on->exceptions, source->exceptions, sizeof(on->exceptions));
 }
 
-static void read_again(struct host_proxies *h)
+static void put_together(struct host_proxies *h)
 {
-	read_file(&h->file, h->path);
 	h->now = h->system;
 	lay_over(&h->now, &h->env);
 	lay_over(&h->now, &h->file);
-	os_wipe(&h->file, sizeof(h->file));
 }
 
 static bool system_changed(struct host_proxies *h)
@@ -185,16 +196,65 @@ static bool system_changed(struct host_proxies *h)
 	return true;
 }
 
+/* The first look is at h->look NULL. What cannot be read may have any proxy in it: what was known of it
+ * stays, and where nothing was, nothing goes straight there. */
+static bool unreadable(struct host_proxies *h, int err)
+{
+	bool first = !h->look;
+
+	if (err != h->trouble)
+		log_error("proxy", "host.unreadable", "path=%s reason=\"%s\"", h->path,
+			errno_text(err));
+	h->trouble = err;
+	h->missing = false;
+	memset(&h->seen, 0, sizeof(h->seen)); /* to be read when it can be */
+	for (int i = 0; first && i < HOST_PROXY_KINDS; i++) {
+		h->file.given[i] = true;
+		h->file.proxies[i] = (struct host_proxy){.set = true};
+	}
+	return first;
+}
+
+/* An editor may take the file away for the moment in which it puts another in its place. */
+static bool missing(struct host_proxies *h)
+{
+	static const struct source none;
+	static const struct file_stamp zeros;
+	bool again = h->missing || !h->look,
+	     had = h->trouble || !file_stamp_equal(&h->seen, &zeros);
+
+	h->missing = true;
+	if (!again || !had)
+		return false;
+	h->trouble = 0;
+	h->seen = zeros;
+	os_wipe(&h->file, sizeof(h->file));
+	h->file = none;
+	return true;
+}
+
 static bool file_changed(struct host_proxies *h)
 {
-	struct stat now;
+	struct source source;
+	struct file_stamp now;
+	int err;
 
-	if (!*h->path || stat(h->path, &now) < 0)
-		memset(&now, 0, sizeof(now));
-	if (now.st_ino == h->seen.st_ino && now.st_dev == h->seen.st_dev &&
-		now.st_size == h->seen.st_size && now.st_mtime == h->seen.st_mtime)
+	if (!*h->path)
 		return false;
+	err = file_stamp_of(h->path, &now);
+	if (!err && file_stamp_equal(&now, &h->seen)) {
+		h->missing = false;
+		return false;
+	}
+	if (!err)
+		err = read_file(&source, h->path);
+	if (err)
+		return err == -ENOENT ? missing(h) : unreadable(h, err);
+	h->missing = false;
+	h->trouble = 0;
 	h->seen = now;
+	h->file = source;
+	os_wipe(&source, sizeof(source));
 	return true;
 }
 
@@ -203,7 +263,7 @@ static bool look_again(struct host_proxies *h)
 	bool system = system_changed(h), file = file_changed(h);
 
 	if (system || file)
-		read_again(h);
+		put_together(h);
 	return system || file;
 }
 

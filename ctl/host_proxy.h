@@ -13,7 +13,9 @@
  * Where the system's settings are automatic (PAC, WPAD), which is not evaluated, and have no SOCKS proxy
  * besides, that is one that we cannot speak to.
  *
- * The file and the settings are watched: looked at every HOST_PROXY_S seconds. Values have passwords in
+ * The file and the settings are watched: looked at every HOST_PROXY_S seconds. A file that has gone counts
+ * as gone at the second look; one that cannot be read keeps what it said, and where it never could be
+ * read, nothing goes straight there. Values have passwords in
  * them: they are wiped where they stood in the environment, which is not handed on to the programs that
  * netctld starts, and here when they go.
  */

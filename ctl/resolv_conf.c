@@ -2,19 +2,20 @@
 /* resolv.conf(5). See resolv_conf.h. */
 #include "ctl/resolv_conf.h"
 
+#include "ctl/file_stamp.h"
+
 #include <event2/event.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 struct resolv_conf {
 	resolv_conf_fn *changed;
 	void *arg;
 	struct event *look;
-	struct stat seen;
+	struct file_stamp seen;
 	struct endpoint servers[RESOLV_CONF_MAX];
 	size_t n;
 	char path[PATH_MAX];
@@ -46,13 +47,11 @@ size_t resolv_conf_read(const char *path, struct endpoint servers[RESOLV_CONF_MA
 static void look_again(struct resolv_conf *conf, bool first)
 {
 	struct endpoint servers[RESOLV_CONF_MAX];
-	struct stat now;
+	struct file_stamp now;
 	size_t n;
 
-	if (stat(conf->path, &now) < 0)
-		memset(&now, 0, sizeof(now));
-	if (!first && now.st_ino == conf->seen.st_ino && now.st_dev == conf->seen.st_dev &&
-		now.st_size == conf->seen.st_size && now.st_mtime == conf->seen.st_mtime)
+	file_stamp_of(conf->path, &now); /* none is as one without servers */
+	if (!first && file_stamp_equal(&now, &conf->seen))
 		return;
 	conf->seen = now;
 	n = resolv_conf_read(conf->path, servers);

@@ -508,15 +508,6 @@ void vm_take_config(struct vm *vm, const struct vm_config *config, struct comple
 	vm_ttl_start(vm);
 }
 
-int vm_set_config(
-	struct vm *vm, const struct vm_config *config, struct completion *wait, struct error *err)
-{
-	if (!vm_can_become(vm, config, err) || vm_store_config(vm, config, err) < 0)
-		return -1;
-	vm_take_config(vm, config, wait);
-	return 0;
-}
-
 void vm_take_table(struct vm *vm, struct policy *policy, uint8_t *table, size_t len,
 	bool cut_existing, struct completion *wait)
 {
@@ -544,6 +535,53 @@ int vm_set_policy(struct vm *vm, struct policy *policy, bool cut_existing, struc
 		return -1;
 	}
 	vm_take_table(vm, policy, table, len, cut_existing, wait);
+	return 0;
+}
+
+static int store_change(const struct vm *vm, const struct vm_config *config,
+	const struct policy *policy, struct error *err)
+{
+	struct store *store = vm->vms->store;
+	struct error ignored;
+	int status;
+
+	if (vm->ephemeral)
+		return 0;
+	if (store_begin(store, err) < 0)
+		return -1;
+	status = vm_store_config(vm, config, err);
+	if (!status && policy)
+		status = store_vm_set_policy(
+			store, vm->config.name, json_text(policy_doc(policy)), err);
+	return store_end(store, status == 0, status ? &ignored : err) < 0 ? -1 : status;
+}
+
+int vm_change(struct vm *vm, const struct vm_config *config, struct policy **policy,
+	struct completion *wait, struct error *err)
+{
+	bool new_policy = !json_object_equal(policy_doc(*policy), policy_doc(vm->policy));
+	bool fake_ip = vms_fake_ip(vm->vms, &config->proxy) != vm_fake_ip(vm);
+	uint8_t *table = NULL;
+	size_t len = 0;
+
+	if (!vm_can_become(vm, config, err))
+		return -1;
+	/* The old one is compiled anew for other fake addresses: here it is seen that it can be. */
+	if ((new_policy || fake_ip) &&
+		vms_compile_policy(vm->vms, &config->proxy, *policy, "policy", &table, &len, err) <
+			0)
+		return -1;
+	if (store_change(vm, config, new_policy ? *policy : NULL, err) < 0) {
+		free(table);
+		return -1;
+	}
+	vm_take_config(vm, config, wait);
+	if (new_policy) {
+		vm_take_table(vm, *policy, table, len, false, wait);
+		*policy = NULL;
+	} else {
+		free(table);
+	}
 	return 0;
 }
 

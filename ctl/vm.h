@@ -217,8 +217,9 @@ bool vm_in_use(const struct vm *vm);
 struct json_object *vm_lease_json(const struct vm *vm); /* or NULL */
 
 /* Each takes what it is given on success only, and counts what is on its way in `wait`. */
-int vm_set_config(
-	struct vm *vm, const struct vm_config *config, struct completion *wait, struct error *err);
+/* All of it or nothing, on the disk and here; a *policy that is the one in force stays the caller's. */
+int vm_change(struct vm *vm, const struct vm_config *config, struct policy **policy,
+	struct completion *wait, struct error *err);
 int vm_set_policy(struct vm *vm, struct policy *policy, bool cut_existing, struct completion *wait,
 	struct error *err);
 int vm_set_hosts(struct vm *vm, struct hosts *hosts, struct completion *wait, struct error *err);
@@ -239,6 +240,7 @@ void vm_begin(struct vm *vm);
 void vm_end(struct vm *vm, void (*gone)(void *arg), void *arg);
 /* Whether a VM may be given these settings while it lives (409). */
 bool vm_can_become(const struct vm *vm, const struct vm_config *to, struct error *err);
+/* Within store_begin() and store_end(): it is more than one write. */
 int vm_store_config(const struct vm *vm, const struct vm_config *config, struct error *err);
 void vm_take_config(struct vm *vm, const struct vm_config *config, struct completion *wait);
 /* policy and its table, both taken. */

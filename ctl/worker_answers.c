@@ -5,6 +5,8 @@
  */
 #include "ctl/worker_client_internal.h"
 
+#include "common/clock.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +16,8 @@
 #define NAMES_MAX 65536
 #define NAMES_A_MESSAGE_MAX 4096
 #define COUNTERS_MAX 1024
+#define TOLD_MAX 2048 /* within TOLD_MS; a worker may tell 512 again at once */
+#define TOLD_MS 10000
 
 void *worker_client_alloc(size_t n, size_t size)
 {
@@ -152,14 +156,44 @@ static bool on_link_returned(struct worker_client *client, int *fds, size_t n_fd
 	return true;
 }
 
+/* What becomes an event each time; refusals and a guest's listeners are gathered, and names are none. A
+ * worker that tells more of it than any VMM could cause would soon have told away the events of all VMs. */
+static bool is_told_each_time(const Netdp__Envelope *env)
+{
+	return env->body_case == NETDP__ENVELOPE__BODY_LINK_CHANGED ||
+		env->body_case == NETDP__ENVELOPE__BODY_LINK_RETURNED ||
+		env->body_case == NETDP__ENVELOPE__BODY_VSOCK_CHANGED ||
+		env->body_case == NETDP__ENVELOPE__BODY_VHOST_SESSION ||
+		env->body_case == NETDP__ENVELOPE__BODY_PROXY_TROUBLE;
+}
+
+static bool within_budget(struct worker_client *client)
+{
+	uint64_t now = clock_ms();
+
+	if (!client->n_told || now - client->events_since >= TOLD_MS) {
+		client->events_since = now;
+		client->n_told = 0;
+	}
+	return ++client->n_told <= TOLD_MAX;
+}
+
 void worker_client_event(void *arg, const Netdp__Envelope *env, int *fds, size_t n_fds)
 {
 	struct worker_client *client = arg;
 	bool good = true;
 
+	if (env->number > INT64_MAX) { /* none that the store could keep */
+		rpc_abort(client->rpc, -EPROTO, "a malformed event");
+		return;
+	}
 	if (env->number && client->events->number &&
 		!client->events->number(client->events_arg, env->number))
 		return;
+	if (is_told_each_time(env) && !within_budget(client)) {
+		rpc_abort(client->rpc, -EPROTO, "too many events");
+		return;
+	}
 	switch (env->body_case) {
 	case NETDP__ENVELOPE__BODY_STATUS:
 		wire_get_remark(env->status->text, client->last_words, sizeof(client->last_words));

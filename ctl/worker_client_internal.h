@@ -16,7 +16,9 @@ struct worker_client {
 	void *events_arg;
 	const struct worker_client_hooks *hooks;
 	void *arg;
-	unsigned dials; /* that it asked for and we have not answered */
+	unsigned dials;        /* that it asked for and we have not answered */
+	uint64_t events_since; /* clock_ms(), of the first of n_told */
+	unsigned n_told;       /* see worker_client_event() */
 };
 
 /* calloc() of at least one byte that aborts where there is no memory: a completion is owed. */

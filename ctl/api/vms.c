@@ -143,17 +143,6 @@ static void settle_policy(struct json_object *merged, struct json_object *patch)
 		json_object_object_del(policy, "default");
 }
 
-static int patch_policy(
-	struct vm *vm, struct policy **policy, struct completion *wait, struct error *err)
-{
-	if (json_object_equal(policy_doc(*policy), policy_doc(vm->policy)))
-		return 0;
-	if (vm_set_policy(vm, *policy, false, wait, err) < 0)
-		return -1;
-	*policy = NULL;
-	return 0;
-}
-
 void api_vm_patch(struct api_request *request)
 {
 	static const char *const fields[] = {"name", "link", "vsock", "net", "dns", "proxy",
@@ -182,8 +171,8 @@ void api_vm_patch(struct api_request *request)
 	}
 	waiting = waiting_new(request);
 	if (waiting &&
-		(vm_set_config(vm, &wanted.config, waiting_completion(waiting), &err) < 0 ||
-			patch_policy(vm, &wanted.policy, waiting_completion(waiting), &err) < 0))
+		vm_change(vm, &wanted.config, &wanted.policy, waiting_completion(waiting), &err) <
+			0)
 		waiting_problem(waiting, &err);
 	else if (waiting)
 		waiting_reply_vm(waiting, 200, vm);

@@ -1,13 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /* What a VM's document, the environment and netctld.conf say of proxies. */
+#include "common/os.h"
 #include "ctl/host_proxy.h"
 #include "ctl/proxy_config.h"
+#include "ctl/resolv_conf.h"
 #include "tests/unit/check_main.h"
 
 #include <event2/event.h>
+#include <netinet/in.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 /* ---- URLs ---- */
@@ -287,6 +293,135 @@ START_TEST(the_file_wins_and_is_watched)
 }
 END_TEST
 
+/* ---- a file that is not there, or cannot be read, for a moment or longer ---- */
+
+static void look(int times)
+{
+	struct timeval tv = {.tv_sec = HOST_PROXY_S * times, .tv_usec = 200000};
+
+	event_base_loopexit(base, &tv);
+	event_base_dispatch(base);
+}
+
+/* Whether any mode keeps us from reading cannot be told as root: a directory is not read by any. */
+static void make_unreadable(void)
+{
+	unlink(path);
+	ck_assert_int_eq(mkdir(path, 0700), 0);
+}
+
+static void make_readable(const char *text)
+{
+	rmdir(path);
+	write_file(text);
+}
+
+START_TEST(what_cannot_be_read_stays)
+{
+	struct host_proxies *h;
+
+	write_file("all-proxy = socks5://all.example\n");
+	h = host_proxies_new(base, path, on_changed, NULL);
+	make_unreadable();
+	look(3);
+	ck_assert_uint_eq(changes, 0);
+	ck_assert_str_eq(shown(h, HOST_PROXY_ALL), "socks5://all.example:1080");
+	make_readable("all-proxy = socks5://new.example\n");
+	look(1);
+	ck_assert_str_eq(shown(h, HOST_PROXY_ALL), "socks5://new.example:1080");
+	host_proxies_free(h);
+}
+END_TEST
+
+START_TEST(what_never_could_be_read_lets_nothing_straight_there)
+{
+	struct host_proxies *h;
+
+	make_unreadable();
+	h = host_proxies_new(base, path, on_changed, NULL);
+	ck_assert_str_eq(shown(h, HOST_PROXY_HTTP), "unusable");
+	ck_assert_str_eq(shown(h, HOST_PROXY_ALL), "unusable");
+	make_readable("");
+	look(1);
+	ck_assert_str_eq(shown(h, HOST_PROXY_ALL), "none");
+	host_proxies_free(h);
+}
+END_TEST
+
+START_TEST(a_file_that_is_gone_counts_at_the_second_look)
+{
+	struct host_proxies *h;
+
+	write_file("all-proxy = socks5://all.example\n");
+	h = host_proxies_new(base, path, on_changed, NULL);
+	unlink(path);
+	look(1);
+	ck_assert_str_eq(shown(h, HOST_PROXY_ALL), "socks5://all.example:1080");
+	look(1);
+	ck_assert_str_eq(shown(h, HOST_PROXY_ALL), "none");
+	host_proxies_free(h);
+}
+END_TEST
+
+/* The time of a file goes by the kernel's ticks. */
+static void rewrite_within_the_second(const char *text)
+{
+	struct stat before, after;
+
+	ck_assert_int_eq(stat(path, &before), 0);
+	do {
+		poll(NULL, 0, 5);
+		write_file(text);
+		ck_assert_int_eq(stat(path, &after), 0);
+	} while (os_mtime(&after).tv_sec == os_mtime(&before).tv_sec &&
+		os_mtime(&after).tv_nsec == os_mtime(&before).tv_nsec);
+}
+
+/* At the start of a second. */
+static void write_file_early(const char *text)
+{
+	time_t last = time(NULL);
+
+	while (time(NULL) == last)
+		poll(NULL, 0, 1);
+	write_file(text);
+}
+
+START_TEST(a_rewrite_of_the_same_size_within_a_second_is_seen)
+{
+	struct host_proxies *h;
+
+	write_file_early("all-proxy = socks5://one.example\n");
+	h = host_proxies_new(base, path, on_changed, NULL);
+	rewrite_within_the_second("all-proxy = socks5://two.example\n");
+	look(1);
+	ck_assert_str_eq(shown(h, HOST_PROXY_ALL), "socks5://two.example:1080");
+	host_proxies_free(h);
+}
+END_TEST
+
+static char servers_seen[INET6_ADDRSTRLEN];
+
+static void on_servers(void *arg, const struct endpoint *servers, size_t n)
+{
+	(void)arg;
+	ck_assert_uint_eq(n, 1);
+	addr_format(&servers[0].addr, servers_seen, sizeof(servers_seen));
+}
+
+START_TEST(a_rewrite_of_resolv_conf_is_seen)
+{
+	struct resolv_conf *conf;
+
+	write_file_early("nameserver 192.0.2.1\n");
+	conf = resolv_conf_new(base, path, on_servers, NULL);
+	rewrite_within_the_second("nameserver 192.0.2.2\n");
+	look(1);
+	ck_assert_str_eq(servers_seen, "192.0.2.2");
+	resolv_conf_free(conf);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("proxy config");
@@ -307,6 +442,11 @@ int main(void)
 	tcase_add_test(host, the_environment_as_curl_reads_it);
 	tcase_add_test(host, all_stands_in_for_what_is_not_set);
 	tcase_add_test(host, the_file_wins_and_is_watched);
+	tcase_add_test(host, what_cannot_be_read_stays);
+	tcase_add_test(host, what_never_could_be_read_lets_nothing_straight_there);
+	tcase_add_test(host, a_file_that_is_gone_counts_at_the_second_look);
+	tcase_add_test(host, a_rewrite_of_the_same_size_within_a_second_is_seen);
+	tcase_add_test(host, a_rewrite_of_resolv_conf_is_seen);
 	suite_add_tcase(s, host);
 	return run_suite(s);
 }

@@ -3,6 +3,8 @@
 #include "tests/unit/api_rig.h"
 #include "tests/unit/check_main.h"
 
+#include <sqlite3.h>
+
 #define VALUE "spoken-to-the-proxy-9b1c"
 #define VM                                                                                         \
 	"{\"name\":\"web\",\"link\":{\"kind\":\"none\"},\"proxy\":{\"url\":\"socks5://joe@192.0.2.1:9\"}}"
@@ -168,6 +170,69 @@ START_TEST(fake_addresses_and_the_preset)
 }
 END_TEST
 
+/* ---- a PATCH is one ---- */
+
+#define CHANGE "{\"limits\":{\"rate_in\":1000000},\"proxy\":{\"url\":\"none\"},\"policy\":"
+
+static void in_database(const char *sql)
+{
+	char path[128];
+	sqlite3 *db;
+
+	snprintf(path, sizeof(path), "%s/state/netctl.db", rig.dir);
+	ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
+	sqlite3_busy_timeout(db, 5000);
+	ck_assert_int_eq(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(db);
+}
+
+static void expect_nothing_changed(void)
+{
+	ck_assert_str_eq(shown("proxy.url"), "socks5://joe@192.0.2.1:9");
+	ck_assert_str_eq(shown("proxy.password"), "true");
+	ck_assert_str_eq(shown("limits.rate_in"), "");
+	ck_assert_str_eq(shown("policy.preset"), "public");
+}
+
+START_TEST(a_policy_that_does_not_compile_leaves_all_as_it_was)
+{
+	api_expect(&rig, 204, "PUT", "/v1/vms/web/proxy/password", VALUE);
+	api_expect_field(&rig, 400, "policy.rules[0]", "PATCH", "/v1/vms/web",
+		CHANGE
+		"{\"default\":\"deny\",\"rules\":[{\"action\":\"allow\",\"to\":[\"64:ff9b::/112\"]}]}}");
+	expect_nothing_changed();
+	api_rig_end(&rig, SIGKILL);
+	api_rig_run(&rig);
+	expect_nothing_changed();
+}
+END_TEST
+
+static const char *const writes[] = {
+	"DELETE ON proxy_passwords", "UPDATE OF config ON vms", "UPDATE OF policy ON vms"};
+
+START_TEST(a_write_that_fails_leaves_all_as_it_was)
+{
+	char sql[160];
+
+	api_expect(&rig, 204, "PUT", "/v1/vms/web/proxy/password", VALUE);
+	snprintf(sql, sizeof(sql),
+		"CREATE TRIGGER no BEFORE %s BEGIN SELECT RAISE(ABORT, 'no'); END", writes[_i]);
+	in_database(sql);
+	api_expect(&rig, 500, "PATCH", "/v1/vms/web", CHANGE "\"none\"}");
+	expect_nothing_changed();
+	api_rig_end(&rig, SIGKILL);
+	api_rig_run(&rig);
+	expect_nothing_changed();
+	in_database("DROP TRIGGER no");
+	api_expect(&rig, 200, "PATCH", "/v1/vms/web", CHANGE "\"none\"}");
+	api_rig_end(&rig, SIGKILL);
+	api_rig_run(&rig);
+	ck_assert_str_eq(shown("proxy.password"), "false");
+	ck_assert_str_eq(shown("limits.rate_in"), "1000000");
+	ck_assert_str_eq(shown("policy.preset"), "none");
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("vm proxy");
@@ -182,6 +247,9 @@ int main(void)
 	tcase_add_test(tc, a_record_has_the_proxy_and_no_password);
 	tcase_add_test(tc, a_record_of_none_brings_none);
 	tcase_add_test(tc, fake_addresses_and_the_preset);
+	tcase_add_test(tc, a_policy_that_does_not_compile_leaves_all_as_it_was);
+	tcase_add_loop_test(
+		tc, a_write_that_fails_leaves_all_as_it_was, 0, sizeof(writes) / sizeof(*writes));
 	suite_add_tcase(s, tc);
 	return run_suite(s);
 }

@@ -140,6 +140,54 @@ START_TEST(the_rest_of_many_is_no_broken_protocol)
 }
 END_TEST
 
+static void tell_trouble(void)
+{
+	Netdp__Envelope env = NETDP__ENVELOPE__INIT;
+	Netdp__ProxyTrouble msg;
+
+	netdp__proxy_trouble__init(&msg);
+	msg.reason = wire_put_text("timeout");
+	msg.count = 1;
+	env.body_case = NETDP__ENVELOPE__BODY_PROXY_TROUBLE;
+	env.proxy_trouble = &msg;
+	rpc_event(rig.rpc, &env, NULL, 0);
+}
+
+START_TEST(a_worker_that_tells_without_end_is_cut_off)
+{
+	for (unsigned i = 0; i < 40 && vm->configured; i++) {
+		for (unsigned k = 0; k < 100; k++)
+			tell_trouble();
+		vm_rig_turn(&rig);
+	}
+	RIG_WAIT(&rig, !vm->configured);
+	ck_assert_uint_eq(vm_rig_events(&rig, "proxy.failed"), 2048);
+	ck_assert_uint_eq(vm_rig_events(&rig, "worker.died"), 1);
+}
+END_TEST
+
+START_TEST(what_was_told_before_costs_nothing)
+{
+	tell_link(1, true);
+	for (unsigned i = 0; i < 40; i++) {
+		for (unsigned k = 0; k < 100; k++)
+			tell_link(1, true);
+		vm_rig_turn(&rig);
+	}
+	tell_link(2, false);
+	RIG_WAIT(&rig, rig.events_seen == 2);
+	ck_assert_uint_eq(vm_rig_events(&rig, "worker.died"), 0);
+}
+END_TEST
+
+START_TEST(a_number_that_cannot_be_kept_is_none)
+{
+	tell_link((uint64_t)INT64_MAX + 1, true);
+	RIG_WAIT(&rig, !vm->configured);
+	ck_assert_uint_eq(vm_rig_events(&rig, "link.up"), 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("vm_tell");
@@ -153,6 +201,9 @@ int main(void)
 	tcase_add_test(tc, the_next_netctld_knows_what_was_told);
 	tcase_add_test(tc, another_worker_counts_anew);
 	tcase_add_test(tc, the_rest_of_many_is_no_broken_protocol);
+	tcase_add_test(tc, a_worker_that_tells_without_end_is_cut_off);
+	tcase_add_test(tc, what_was_told_before_costs_nothing);
+	tcase_add_test(tc, a_number_that_cannot_be_kept_is_none);
 	suite_add_tcase(suite, tc);
 	return run_suite(suite);
 }
