@@ -2,13 +2,16 @@
 """The resolver on the gateway's address."""
 
 import os
+import re
 import socket
+import tempfile
 
 import pytest
 
 from netctltest.namespace import TapGuest
 from netctltest.process import SLOW
 from netctltest.servers import DnsServer, loopback
+from netctltest.world import World
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="servers on port 53")
 
@@ -132,10 +135,82 @@ def test_local_names(daemon, guest):
     assert dig(guest, "+short db.internal") == "192.0.2.34"
 
 
+def test_local_names_of_both_families(daemon, guest):
+    """And of only one: the other is no data, which no upstream is asked for."""
+    daemon.netctl("hosts", "set", "guest", "db.internal=192.0.2.33,2001:db8::33", "six.internal=2001:db8::6")
+    assert dig(guest, "+short AAAA db.internal") == "2001:db8::33"
+    assert dig(guest, "+tcp +short AAAA db.internal") == "2001:db8::33"
+    assert dig(guest, "+short A db.internal") == "192.0.2.33"
+    assert dig(guest, "+short AAAA six.internal") == "2001:db8::6"
+    for words in ("A six.internal", "AAAA host.internal"):
+        text = dig(guest, words)
+        assert "status: NOERROR" in text and "ANSWER: 0" in text, text
+
+
+def test_addresses_of_local_names(daemon, guest, dns_server):
+    """PTR of what hosts says and of the gateway; others' are the upstream's."""
+    daemon.netctl("hosts", "set", "guest", "db.internal=192.0.2.33,2001:db8::33", "two.internal=192.0.2.33")
+    dns_server.queries.clear()
+    assert sorted(dig(guest, "+short -x 192.0.2.33").split()) == ["db.internal.", "two.internal."]
+    assert dig(guest, "+tcp +short -x 2001:db8::33") == "db.internal."
+    assert dig(guest, "+short -x 10.0.2.2") == "_gateway."
+    assert not [query for query in dns_server.queries if query[2] == 12]
+    assert "status: NXDOMAIN" in dig(guest, "-x 192.0.2.34")
+    assert [query[1] for query in dns_server.queries if query[2] == 12] == ["34.2.0.192.in-addr.arpa"]
+
+
 @pytest.mark.parametrize("name", ["host.internal", "host.docker.internal", "host.containers.internal",
                                   "gateway.containers.internal"])
 def test_names_of_the_gateway(guest, name):
     assert dig(guest, "+short " + name) == "10.0.2.2"
+
+
+ZONE = """$ORIGIN example.com.
+$TTL 300
+@    IN SOA ns root 1 3600 600 86400 60
+@    IN NS ns
+ns   IN A 203.0.113.53
+page IN A 192.0.2.80
+page IN RRSIG A 8 3 300 20380101000000 20200101000000 4711 example.com. c2lnbmVk
+"""
+
+
+@pytest.fixture(scope="module")
+def unbound():
+    """The network of a resolver that has an identity and a signed name, at 203.0.113.53."""
+    with tempfile.TemporaryDirectory(prefix="ncdw.") as directory:
+        world = World(directory, ["203.0.113.53"])
+        try:
+            world.unbound("203.0.113.53", {"example.com": ZONE}, options="nsid: ascii_upstream-7")
+            yield world
+        finally:
+            world.close()
+
+
+@pytest.mark.parametrize("transport", ["+notcp", "+tcp"])
+def test_edns_passes_through(unbound, transport):
+    """Options and the DO bit reach the upstream, and what it says to them the guest; also of a name that
+    was answered, and is kept, without."""
+    daemon = unbound.daemon()
+    try:
+        daemon.start()
+        guest = TapGuest(daemon, dns={"upstreams": ["203.0.113.53"]})
+        try:
+            for _ in range(2):
+                text = dig(guest, transport, "page.example.com")
+                assert "192.0.2.80" in text and "RRSIG" not in text and "NSID" not in text, text
+                text = dig(guest, transport, "+nsid page.example.com")
+                assert "192.0.2.80" in text and "upstream-7" in text, text
+                text = dig(guest, transport, "+dnssec page.example.com")
+                assert re.search(r"RRSIG\s+A 8 3 300 ", text) and "flags: do;" in text, text
+            assert "EDNS" not in dig(guest, transport, "+noedns page.example.com")
+        finally:
+            guest.close()
+        daemon.stop()
+        assert not daemon.complaints(), daemon.complaints()[:5]
+    finally:
+        daemon.stop()
+        daemon.cleanup()
 
 
 def test_fresh_ids_and_ports(guest, dns_server):

@@ -4,6 +4,7 @@
 What a flow's own bytes must say of the server is test_names_wire.py's.
 """
 
+import errno
 import json
 import os
 import signal
@@ -18,7 +19,7 @@ import pytest
 from netctltest import tsi
 from netctltest.namespace import GATEWAY, TapGuest
 from netctltest.process import wait_for
-from netctltest.servers import A, _name
+from netctltest.servers import A, CNAME, _name
 from netctltest.world import World
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="dnsmasq wants to be root")
@@ -117,8 +118,8 @@ def reaches(guest, addr, name="api.example.com"):
     return False
 
 
-def put(guest, rules, cut=False):
-    guest.daemon.ask("PUT", "/v1/vms/guest/policy" + ("?cut_existing=1" if cut else ""), rules)
+def put(vm, rules, cut=False):
+    vm.daemon.ask("PUT", "/v1/vms/guest/policy" + ("?cut_existing=1" if cut else ""), rules)
 
 
 def refusals(daemon, **want):
@@ -126,6 +127,132 @@ def refusals(daemon, **want):
     text = daemon.api("GET", "/v1/events?since=0").body.decode()
     found = [e["data"] for e in map(json.loads, text.splitlines()) if e["type"] == "flow.refused"]
     return [e for e in found if all(e.get(k) == v for k, v in want.items())]
+
+
+class Flow:
+    """A connection to ECHO: send and recv are its ends."""
+
+    def __init__(self, send, recv, close):
+        self.send, self.recv, self.close = send, recv, close
+
+    def echoes(self):
+        self.send(b"x\n")
+        return self.recv() == b"x\n"
+
+
+class NicVM:
+    """What a guest behind a NIC asks and reaches."""
+
+    def __init__(self, daemon, rules):
+        self.daemon = daemon
+        self.guest = tap(daemon, rules)
+
+    def lookup(self, name):
+        """The names and addresses of an answer, in order."""
+        return dig(self.guest, "+short " + name).split()
+
+    def reaches(self, addr, name="api.example.com"):
+        return reaches(self.guest, addr, name)
+
+    def flow(self, addr):
+        client = subprocess.Popen([*self.guest.nsenter, "socat", "-", "TCP:%s:%d" % (addr, ECHO)], bufsize=0,
+                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+        def close():
+            client.stdin.close()
+            client.wait(5)
+            client.stdout.close()
+
+        return Flow(client.stdin.write, client.stdout.readline, close)
+
+    def close(self):
+        self.guest.close()
+
+
+class TsiVM:
+    """The same of one that has TSI instead."""
+
+    def __init__(self, daemon, rules):
+        record = daemon.ask("POST", "/v1/vms", {
+            "name": "guest", "link": {"kind": "none"}, "vsock": {"kind": "stream", "cid": 3},
+            "dns": {"upstreams": [RESOLVER]}, "policy": rules})
+        self.daemon = daemon
+        self.guest = tsi.Guest(record["vsock"]["path"])
+
+    def ask(self, resolver, name, tcp=False):
+        """(rcode, names and addresses) of an A query."""
+        query = struct.pack(">HHHHHH", 77, 0x0100, 1, 0, 0, 0) + _name(name) + struct.pack(">HH", A, 1)
+        if tcp:
+            sock = self.guest.connect_tsi(resolver, 53)
+            sock.stream.send(struct.pack(">H", len(query)) + query)
+            size, = struct.unpack(">H", sock.stream.recv_exact(2))
+            answer = sock.stream.recv_exact(size)
+        else:
+            sock = self.guest.udp()
+            sock.connect(resolver, 53)
+            sock.send(query)
+            answer = sock.recv()
+        sock.close()
+        ident, flags, _, count, _, _ = struct.unpack(">HHHHHH", answer[:12])
+        assert ident == 77
+        found, at = [], len(query)
+        for _ in range(count):
+            _, at = name_at(answer, at)
+            kind, _, _, size = struct.unpack(">HHIH", answer[at:at + 10])
+            at += 10
+            if kind == A:
+                found.append(socket.inet_ntoa(answer[at:at + 4]))
+            elif kind == CNAME:
+                found.append(name_at(answer, at)[0])
+            at += size
+        return flags & 15, found
+
+    def lookup(self, name):
+        return self.ask(GATEWAY, name)[1]
+
+    def connects(self, addr, port=80):
+        with self.guest.tcp() as sock:
+            return sock.connect_result(addr, port)
+
+    def reaches(self, addr, name=None):
+        """Whether a connection is made, or refused at once."""
+        result = self.connects(addr)
+        assert result in (0, -errno.EACCES), result
+        return result == 0
+
+    def flow(self, addr):
+        sock = self.guest.connect_tsi(addr, ECHO)
+        return Flow(sock.stream.send, lambda: sock.stream.recv_exact(2), sock.close)
+
+    def close(self):
+        self.guest.close()
+
+
+def name_at(message, at):
+    """(a name as dig prints it, where it ends)."""
+    text, end = "", None
+    while message[at]:
+        if message[at] >= 192:
+            end = end or at + 2
+            at = struct.unpack(">H", message[at:at + 2])[0] & 0x3fff
+        else:
+            text += message[at + 1:at + 1 + message[at]].decode() + "."
+            at += message[at] + 1
+    return text, end or at + 1
+
+
+@pytest.fixture(params=[NicVM, TsiVM])
+def vm_of(request, daemon):
+    """Makes a VM of either kind with some rules."""
+    made = []
+
+    def make(rules):
+        made.append(request.param(daemon, rules))
+        return made[-1]
+
+    yield make
+    for vm in made:
+        vm.close()
 
 
 # ---- which addresses ----
@@ -159,18 +286,15 @@ def test_names_that_no_rule_admits_may_be_answered(guest):
     assert "status: NXDOMAIN" in dig(guest, "other.example.com")
 
 
-def test_chain_of_cnames(daemon):
-    guest = tap(daemon, policy(allow("www.example.com")))
-    try:
-        assert not reaches(guest, CDN, "www.example.com")
-        assert dig(guest, "+short www.example.com").split() == ["cdn.example.net.", "edge.example.net.", CDN]
-        assert reaches(guest, CDN, "www.example.com")
-        put(guest, policy(allow("edge.example.net"))) # what it is in the end counts as well
-        assert reaches(guest, CDN, "www.example.com")
-        put(guest, policy(allow("elsewhere.example.net")))
-        assert not reaches(guest, CDN, "www.example.com")
-    finally:
-        guest.close()
+def test_chain_of_cnames(vm_of):
+    vm = vm_of(policy(allow("www.example.com")))
+    assert not vm.reaches(CDN, "www.example.com")
+    assert vm.lookup("www.example.com") == ["cdn.example.net.", "edge.example.net.", CDN]
+    assert vm.reaches(CDN, "www.example.com")
+    put(vm, policy(allow("edge.example.net")))  # what it is in the end counts as well
+    assert vm.reaches(CDN, "www.example.com")
+    put(vm, policy(allow("elsewhere.example.net")))
+    assert not vm.reaches(CDN, "www.example.com")
 
 
 def test_case_dots_punycode_and_wildcards_are_as_in_certificates(daemon):
@@ -188,28 +312,33 @@ def test_case_dots_punycode_and_wildcards_are_as_in_certificates(daemon):
     assert answer.status == 400 and "rules[0].to[0]" in str(answer.json)
 
 
-def test_rebinding_is_refused_unless_a_prefix_admits_it(daemon):
+def test_rebinding_is_refused_unless_a_prefix_admits_it(vm_of, daemon):
     rules = policy(allow("*.example.com"))
-    guest = tap(daemon, rules)
-    try:
-        for name, addr in (("rebind", PRIVATE), ("local", "127.0.0.1"), ("gateway", GATEWAY)):
-            assert dig(guest, "+short %s.example.com" % name) == addr
-        assert not reaches(guest, PRIVATE, "rebind.example.com")
-        assert not reaches(guest, GATEWAY, "gateway.example.com")
-        event = wait_for(lambda: refusals(daemon, to=PRIVATE), 5, "the refusal")[0]
-        assert (event["name"], event["by"]) == ("rebind.example.com", "default")
-        check = daemon.netctl("policy", "check", "guest", PRIVATE + ":80")
-        assert check["verdict"] == "deny"
-        put(guest, policy(*rules["rules"], {"action": "allow", "to": ["10.99.0.0/16"]}))
-        assert reaches(guest, PRIVATE, "rebind.example.com")
-        put(guest, rules)
-        assert not reaches(guest, PRIVATE, "rebind.example.com")
-        # The operator's own word is no rebinding.
-        daemon.netctl("hosts", "set", "guest", "db.example.com=" + PRIVATE)
-        assert dig(guest, "+short db.example.com") == PRIVATE
-        assert reaches(guest, PRIVATE, "db.example.com")
-    finally:
-        guest.close()
+    vm = vm_of(rules)
+    for name, addr in (("rebind", PRIVATE), ("local", "127.0.0.1"), ("gateway", GATEWAY)):
+        assert vm.lookup("%s.example.com" % name) == [addr]
+    assert not vm.reaches(PRIVATE, "rebind.example.com")
+    assert not vm.reaches(GATEWAY, "gateway.example.com")
+    event = wait_for(lambda: refusals(daemon, to=PRIVATE), 5, "the refusal")[0]
+    assert (event["name"], event["by"]) == ("rebind.example.com", "default")
+    check = daemon.netctl("policy", "check", "guest", PRIVATE + ":80")
+    assert check["verdict"] == "deny"
+    put(vm, policy(*rules["rules"], {"action": "allow", "to": ["10.99.0.0/16"]}))
+    assert vm.reaches(PRIVATE, "rebind.example.com")
+    put(vm, rules)
+    assert not vm.reaches(PRIVATE, "rebind.example.com")
+    # The operator's own word is no rebinding.
+    daemon.netctl("hosts", "set", "guest", "db.example.com=" + PRIVATE)
+    assert vm.lookup("db.example.com") == [PRIVATE]
+    assert vm.reaches(PRIVATE, "db.example.com")
+
+
+def test_the_hosts_loopback_has_no_name_for_tsi(daemon, tsi_vm):
+    """A guest's 127.0.0.1 is the host's by TSI, so rebinding could lead there, where a server listens."""
+    put(tsi_vm, policy(allow("*.example.com")))
+    assert tsi_vm.lookup("local.example.com") == ["127.0.0.1"]
+    assert tsi_vm.connects("127.0.0.1") == -errno.ECONNREFUSED
+    assert wait_for(lambda: refusals(daemon, to="127.0.0.1", name="local.example.com"), 5, "the refusal")
 
 
 def test_names_of_the_hosts_own_addresses_admit_nothing(world, guest):
@@ -229,35 +358,24 @@ def test_names_of_the_hosts_own_addresses_admit_nothing(world, guest):
 
 # ---- for how long ----
 
-def echoes(client):
-    client.stdin.write("x\n")
-    client.stdin.flush()
-    return client.stdout.readline() == "x\n"
-
-
-def test_a_flow_outlives_the_ttl_that_admitted_it(daemon):
+def test_a_flow_outlives_the_ttl_that_admitted_it(vm_of):
     """The answer's TTL is 1 s, which counts as 30."""
-    guest = tap(daemon, policy(allow("short.example.com")))
-    try:
-        assert dig(guest, "+short short.example.com") == API
-        began = time.monotonic()
-        client = subprocess.Popen([*guest.nsenter, "socat", "-", "TCP:%s:%d" % (API, ECHO)],
-                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        assert echoes(client)
-        time.sleep(max(0, 27 - (time.monotonic() - began)))
-        assert time.monotonic() - began > 29 or reaches(guest, API, "short.example.com")
-        time.sleep(max(0, 31 - (time.monotonic() - began)))
-        assert not reaches(guest, API, "short.example.com")
-        assert echoes(client)
-        put(guest, policy(allow("short.example.com"), allow("api.example.com")), cut=True)
-        assert echoes(client)
-        assert dig(guest, "+short short.example.com") == API
-        assert reaches(guest, API, "short.example.com")
-        assert echoes(client)
-        client.stdin.close()
-        client.wait(5)
-    finally:
-        guest.close()
+    vm = vm_of(policy(allow("short.example.com")))
+    assert vm.lookup("short.example.com") == [API]
+    began = time.monotonic()
+    flow = vm.flow(API)
+    assert flow.echoes()
+    time.sleep(max(0, 27 - (time.monotonic() - began)))
+    assert time.monotonic() - began > 29 or vm.reaches(API, "short.example.com")
+    time.sleep(max(0, 31 - (time.monotonic() - began)))
+    assert not vm.reaches(API, "short.example.com")
+    assert flow.echoes()
+    put(vm, policy(allow("short.example.com"), allow("api.example.com")), cut=True)
+    assert flow.echoes()
+    assert vm.lookup("short.example.com") == [API]
+    assert vm.reaches(API, "short.example.com")
+    assert flow.echoes()
+    flow.close()
 
 
 def test_the_name_log_outlives_its_worker(guest):
@@ -328,49 +446,6 @@ def test_asked_again_it_is_not_asked_of_others(guest):
 
 
 # ---- TSI ----
-
-class TsiVM:
-    def __init__(self, daemon, rules):
-        record = daemon.ask("POST", "/v1/vms", {
-            "name": "guest", "link": {"kind": "none"}, "vsock": {"kind": "stream", "cid": 3},
-            "dns": {"upstreams": [RESOLVER]}, "policy": rules})
-        self.daemon = daemon
-        self.guest = tsi.Guest(record["vsock"]["path"])
-
-    def ask(self, resolver, name, tcp=False):
-        """(rcode, addresses) of an A query."""
-        query = struct.pack(">HHHHHH", 77, 0x0100, 1, 0, 0, 0) + _name(name) + struct.pack(">HH", A, 1)
-        if tcp:
-            sock = self.guest.connect_tsi(resolver, 53)
-            sock.stream.send(struct.pack(">H", len(query)) + query)
-            size, = struct.unpack(">H", sock.stream.recv_exact(2))
-            answer = sock.stream.recv_exact(size)
-        else:
-            sock = self.guest.udp()
-            sock.connect(resolver, 53)
-            sock.send(query)
-            answer = sock.recv()
-        sock.close()
-        ident, flags, _, count, _, _ = struct.unpack(">HHHHHH", answer[:12])
-        assert ident == 77
-        found, at = [], len(query)
-        for _ in range(count):
-            while answer[at] and answer[at] < 192:
-                at += answer[at] + 1
-            at += 2 if answer[at] else 1
-            kind, _, _, size = struct.unpack(">HHIH", answer[at:at + 10])
-            at += 10 + size
-            if kind == A:
-                found.append(socket.inet_ntoa(answer[at - 4:at]))
-        return flags & 15, found
-
-    def connects(self, addr, port=80):
-        with self.guest.tcp() as sock:
-            return sock.connect_result(addr, port)
-
-    def close(self):
-        self.guest.close()
-
 
 @pytest.fixture
 def tsi_vm(daemon):

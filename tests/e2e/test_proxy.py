@@ -379,21 +379,77 @@ def test_proxies_of_the_file(world):
 # ---- a proxy that fails ----
 
 
-def test_a_killed_proxy(world, daemon):
+@pytest.mark.parametrize("kind,port,start", [("socks5", 1085, "microsocks"), ("http", 3133, "tinyproxy")])
+def test_a_killed_proxy(world, daemon, kind, port, start):
     """A clear failure, counted and told, and nothing goes straight there."""
-    proxy = world.microsocks(1085)
-    with guest_of(daemon, url("socks5", 1085)) as guest:
+    proxy = getattr(world, start)(port)
+    with guest_of(daemon, url(kind, port)) as guest:
         assert page(guest) == "page.example at " + THERE
         proxy.kill()
         no_way(guest)
         counters = daemon.counters("guest")
         assert counters["proxy.failed"] == 1 and counters["proxy.fallbacks"] == 0
         event = wait_for(lambda: events(daemon, "proxy.failed"), 5, "an event")[0]
-        assert event["vm"] == "guest" and event["data"]["proxy"] == url("socks5", 1085)
+        assert event["vm"] == "guest" and event["data"]["proxy"] == url(kind, port)
         assert event["data"]["reason"] == "it cannot be reached" and event["data"]["count"] == 1
         daemon.ask("PATCH", "/v1/vms/guest", {"proxy": {"on_failure": "direct"}})
         assert page(guest) == "page.example at " + HERE
         assert daemon.counters("guest")["proxy.fallbacks"] == 1
+
+
+# One end of a connection to port 4045: greets, sends more when FILE.go is there, and tells how it ended.
+END = """
+import errno, os, socket, sys, time
+def tell(text):
+    print(text, flush=True)
+if sys.argv[2:]:
+    sock = socket.create_connection((sys.argv[2], 4045), 10)
+else:
+    with socket.create_server(("0.0.0.0", 4045)) as server:
+        tell("listens")
+        sock, _ = server.accept()
+sock.settimeout(30)
+sock.sendall(b"one")
+assert sock.recv(3) == b"one"
+tell("stands")
+while not os.path.exists(sys.argv[1]):
+    time.sleep(0.05)
+sock.sendall(b"more")
+tell("sent")
+try:
+    tell("got %r" % sock.recv(9))
+except OSError as e:
+    tell(errno.errorcode.get(e.errno, e))
+"""
+
+
+@pytest.mark.parametrize("kind,port,start", [("socks5", 1089, "microsocks"), ("http", 3134, "tinyproxy")])
+def test_a_proxy_killed_in_mid_flow(world, daemon, kind, port, start):
+    """With bytes on their way in both directions: both ends are reset, and the flow is gone."""
+    proxy = world.microsocks(port) if start == "microsocks" else world.tinyproxy(port, "ConnectPort 4045")
+    go = os.path.join(daemon.directory, "go")
+    there = world.popen(["/usr/bin/python3", "-c", END, go], "end%d" % port)
+    wait_for(lambda: "listens" in there.log(), 5, "the server")
+    with guest_of(daemon, url(kind, port)) as guest:
+        here = guest.popen(["/usr/bin/python3", "-c", END, go, THERE], "end")
+        for end in (here, there):
+            wait_for(lambda: "stands" in end.log(), 10, "a connection")
+        before = daemon.counters("guest")
+        proxy.signal(signal.SIGSTOP)
+        open(go, "w").close()
+        for end in (here, there):
+            wait_for(lambda: "sent" in end.log(), 5, "more")
+        wait_for(lambda: daemon.counters("guest")["tcp.tx.bytes"] == before["tcp.tx.bytes"] + 4, 5, "four bytes")
+        proxy.kill()
+        for end in (here, there):
+            assert end.wait(10) == 0
+            assert end.log().split()[-1] == "ECONNRESET", end.log()
+        wait_for(lambda: not daemon.ask("GET", "/v1/vms/guest/flows")["items"], 5, "the end of the flow")
+        after = daemon.counters("guest")
+        assert after["tcp.rst_sent"] == before["tcp.rst_sent"] + 1
+        assert after["proxy.tunnels"] == 1 and after["proxy.fallbacks"] == 0
+        no_way(guest)
+        assert daemon.counters("guest")["proxy.failed"] == before["proxy.failed"] + 1
 
 
 def test_what_a_proxy_refuses_is_not_its_failure(daemon):

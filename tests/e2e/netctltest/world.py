@@ -15,7 +15,7 @@ from .process import wait_for
 UNBOUND = """
 server:
     interface: %(addr)s
-    %(tls)s
+    %(more)s
     do-daemonize: no
     use-syslog: no
     log-queries: yes
@@ -74,24 +74,24 @@ class World(Namespace):
             "ss -Hln%s" % ("u" if udp else "t")) or " 0.0.0.0:%d " % port in self.sh("ss -Hlnt"),
             10, "%s:%d" % (addr, port))
 
-    def unbound(self, addr, zones, tls=False, https=False):
+    def unbound(self, addr, zones, tls=False, https=False, options=""):
         """Resolves what is in zones (name → zone file's text); with tls on port 853, too, with https
-        on 443."""
-        text, more = "", ""
+        on 443. options: more lines of its server: section."""
+        text, more = "", options
         for name, content in zones.items():
             path = self.file("zone." + name, content)
             text += ("auth-zone:\n    name: \"%s\"\n    zonefile: \"%s\"\n    for-downstream: no\n"
                      "    for-upstream: yes\n    fallback-enabled: no\n" % (name, path))
         if tls:
             self.certificate("dot", "dns.example.org")
-            more = ("interface: %s@853\n    tls-port: 853\n    tls-service-key: dot.key\n"
-                    "    tls-service-pem: dot.crt" % addr)
+            more += ("\n    interface: %s@853\n    tls-port: 853\n    tls-service-key: dot.key\n"
+                     "    tls-service-pem: dot.crt" % addr)
         if https:
             self.certificate("doh", "dns.example.org")
             more += ("\n    interface: %s@443\n    https-port: 443\n    tls-service-key: doh.key\n"
                      "    tls-service-pem: doh.crt" % addr)
         config = self.file("unbound.conf", UNBOUND % {
-            "addr": addr, "dir": self.directory, "zones": text, "tls": more})
+            "addr": addr, "dir": self.directory, "zones": text, "more": more})
         server = self.popen(["unbound", "-d", "-p", "-c", config], "unbound")
         self.listens(addr, 53)
         return server
