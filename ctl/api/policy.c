@@ -5,13 +5,33 @@
 #include "ctl/json_read.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+/* Strong: of what was written, whole. */
+static void tag(struct api_request *request, const struct vm *vm)
+{
+	snprintf(request->etag, sizeof(request->etag), "\"%016" PRIx64 "\"",
+		policy_number(vm->policy));
+}
+
+static bool is_as_it_was(struct api_request *request, const struct vm *vm)
+{
+	char what[VM_NAME_MAX + 32];
+
+	tag(request, vm);
+	snprintf(what, sizeof(what), "VM %s: the policy", vm->config.name);
+	return api_if_match(request, request->etag, what);
+}
 
 void api_policy_get(struct api_request *request)
 {
 	struct vm *vm = api_vm(request);
 
-	if (vm)
-		api_reply(request, 200, json_object_get(policy_doc(vm->policy)));
+	if (!vm)
+		return;
+	tag(request, vm);
+	api_reply(request, 200, json_object_get(policy_doc(vm->policy)));
 }
 
 void api_policy_put(struct api_request *request)
@@ -29,6 +49,10 @@ void api_policy_put(struct api_request *request)
 		api_problem(request, &err);
 		return;
 	}
+	if (!is_as_it_was(request, vm)) {
+		policy_free(policy);
+		return;
+	}
 	waiting = waiting_new(request);
 	if (!waiting) {
 		policy_free(policy);
@@ -36,6 +60,7 @@ void api_policy_put(struct api_request *request)
 		waiting_problem(waiting, &err);
 		policy_free(policy);
 	} else {
+		tag(request, vm);
 		waiting_reply(waiting, 200, json_object_get(policy_doc(vm->policy)), NULL, NULL);
 	}
 }
