@@ -2,7 +2,9 @@
 /* /v1/vms/{vm}/policy, …/check and …/stats. */
 #include "ctl/api/routes.h"
 #include "ctl/api/waiting.h"
+#include "ctl/hosts.h"
 #include "ctl/json_read.h"
+#include "ctl/vm_proxy.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -76,15 +78,20 @@ static void worker_failed(struct api_request *request, const char *text)
 /* ---- why ---- */
 
 /* Of the VM as it is by now; the worker was asked meanwhile. */
-static void reply_explained(struct api_request *request, const struct policy_question *question,
+static void reply_explained(struct api_request *request, struct policy_question *question,
 	const char *const *names, size_t n)
 {
 	const struct vm *vm = api_vm(request);
 
-	if (vm)
-		api_reply(request, 200,
-			policy_explain(vm->policy, vm->table, &vm->config.gateway,
-				vm->config.host_access, question, names, n));
+	if (!vm)
+		return;
+	question->vouched = hosts_have(vm->hosts, question->name, &question->to) ||
+		(vm_fake_ip(vm) && vm_addr_is_fake(&question->to));
+	question->dns_answers = vm->config.answer_unlisted ||
+		hosts_have(vm->hosts, question->name, NULL);
+	api_reply(request, 200,
+		policy_explain(vm->policy, vm->table, &vm->config.gateway, vm->config.host_access,
+			question, names, n));
 }
 
 static void on_names(void *arg, int code, const char *text, const char *const *names, size_t n)
