@@ -11,6 +11,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define ANSWER_MAX ((size_t)64 << 20)
 #define LINE_MAX_BYTES ((size_t)1 << 20)
@@ -20,6 +21,7 @@ struct http {
 	CURL *curl;
 	char *text; /* the answer so far, or the line so far */
 	size_t len;
+	char etag[HTTP_ETAG_LEN];           /* of the answer, or "" */
 	int (*each)(void *arg, char *line); /* of a stream */
 	void *arg;
 };
@@ -110,6 +112,26 @@ static size_t on_data(char *data, size_t size, size_t n, void *arg)
 	return len;
 }
 
+static size_t on_header(char *line, size_t size, size_t n, void *arg)
+{
+	static const char name[] = "ETag:";
+	struct http *http = arg;
+	size_t len = size * n, at = sizeof(name) - 1;
+
+	if (len <= at || strncasecmp(line, name, at) != 0)
+		return len;
+	while (at < len && line[at] == ' ')
+		at++;
+	n = 0;
+	while (at + n < len && line[at + n] != '\r' && line[at + n] != '\n')
+		n++;
+	if (n < sizeof(http->etag)) {
+		memcpy(http->etag, line + at, n);
+		http->etag[n] = '\0';
+	}
+	return len;
+}
+
 static int on_progress(void *arg, curl_off_t dt, curl_off_t dn, curl_off_t ut, curl_off_t un)
 {
 	(void)arg;
@@ -146,6 +168,7 @@ static void prepare(struct http *http, const char *method, const char *url, long
 	CURL *curl = http->curl;
 
 	http->len = 0;
+	http->etag[0] = '\0';
 	http->each = NULL;
 	curl_easy_setopt(curl, CURLOPT_URL, url);
 	curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method);
@@ -156,6 +179,8 @@ static void prepare(struct http *http, const char *method, const char *url, long
 	curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, timeout_ms);
 	curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_data);
 	curl_easy_setopt(curl, CURLOPT_WRITEDATA, http);
+	curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, on_header);
+	curl_easy_setopt(curl, CURLOPT_HEADERDATA, http);
 	curl_easy_setopt(curl, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
 }
 
@@ -193,6 +218,7 @@ struct content {
 	const char *type; /* its header */
 	const void *bytes;
 	size_t len;
+	const char *condition; /* one header more, or NULL */
 };
 
 /* One request; content NULL for none. 0, or an exit status with the message printed. */
@@ -211,6 +237,8 @@ static int request(struct cli *cli, const char *method, const char *path,
 	prepare(http, method, path, 30000);
 	if (content)
 		headers = curl_slist_append(headers, content->type);
+	if (content && content->condition)
+		headers = curl_slist_append(headers, content->condition);
 	headers = curl_slist_append(headers, "Expect:");
 	curl_easy_setopt(http->curl, CURLOPT_HTTPHEADER, headers);
 	if (content) {
@@ -226,15 +254,27 @@ static int request(struct cli *cli, const char *method, const char *path,
 		return transport_failed(cli, code);
 	curl_easy_getinfo(http->curl, CURLINFO_RESPONSE_CODE, &answer->status);
 	answer->body = parse_answer(http);
+	memcpy(answer->etag, http->etag, sizeof(answer->etag));
 	return 0;
 }
 
 int http_send(struct cli *cli, const char *method, char *path, struct json_object *body,
 	struct answer *answer)
 {
+	return http_send_if(cli, method, path, body, "", answer);
+}
+
+int http_send_if(struct cli *cli, const char *method, char *path, struct json_object *body,
+	const char *etag, struct answer *answer)
+{
 	struct content content = {.type = "Content-Type: application/json"};
+	char condition[HTTP_ETAG_LEN + 16];
 	int status;
 
+	if (*etag) {
+		snprintf(condition, sizeof(condition), "If-Match: %s", etag);
+		content.condition = condition;
+	}
 	if (body) {
 		content.bytes = json_object_to_json_string_ext(body, JSON_C_TO_STRING_PLAIN);
 		content.len = strlen(content.bytes);
@@ -255,7 +295,7 @@ int http_result(const struct cli *cli, const struct answer *answer)
 		return STATUS_OK;
 	if (answer->status == 404)
 		status = STATUS_NOT_FOUND;
-	else if (answer->status == 403 || answer->status == 409)
+	else if (answer->status == 403 || answer->status == 409 || answer->status == 412)
 		status = STATUS_REFUSED;
 	if (!*text)
 		text = doc_text(answer->body, "title");

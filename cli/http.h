@@ -12,9 +12,12 @@
 
 #include <json-c/json.h>
 
+#define HTTP_ETAG_LEN 64
+
 struct answer {
 	long status;              /* HTTP's */
 	struct json_object *body; /* owned; NULL where there is none */
+	char etag[HTTP_ETAG_LEN]; /* quoted, or "" */
 };
 
 /* "/v1/vms/web/forwards/tcp%3A127.0.0.1%3A80" from "vms", "web", …, NULL. malloc'd. */
@@ -24,6 +27,9 @@ char *http_path(const char *segment, ...);
  * or an exit status with the message printed where no answer came. */
 int http_send(struct cli *cli, const char *method, char *path, struct json_object *body,
 	struct answer *answer);
+/* The same, if what is there has this ETag still; else the answer is 412. "": unconditionally. */
+int http_send_if(struct cli *cli, const char *method, char *path, struct json_object *body,
+	const char *etag, struct answer *answer);
 /* 0 for 2xx; else prints the problem and returns the exit status that fits it. */
 int http_result(const struct cli *cli, const struct answer *answer);
 void http_answer_free(struct answer *answer);

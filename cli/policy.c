@@ -8,8 +8,11 @@
 #include "cli/vm_body.h"
 #include "common/addr.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define TRIES_MAX 64 /* to change a policy that others change, too */
 
 static char *http_policy(const char *vm)
 {
@@ -146,7 +149,8 @@ static int policy_show(struct cli *cli, const struct args *args)
 	return status;
 }
 
-static int put_policy(struct cli *cli, const struct args *args, struct json_object *policy)
+/* Where it is to be put. */
+static char *put_path(const struct args *args)
 {
 	char *path = http_policy(args->words[0]);
 
@@ -160,7 +164,25 @@ static int put_policy(struct cli *cli, const struct args *args, struct json_obje
 		memcpy(longer + len, query, sizeof(query));
 		path = longer;
 	}
-	return http_call(cli, "PUT", path, policy, NULL);
+	return path;
+}
+
+static int print_put(struct cli *cli, struct answer *answer)
+{
+	int status = http_result(cli, answer);
+
+	if (!status && cli->output == OUTPUT_JSON)
+		doc_print(answer->body, stdout);
+	http_answer_free(answer);
+	return status;
+}
+
+static int put_policy(struct cli *cli, const struct args *args, struct json_object *policy)
+{
+	struct answer answer;
+	int status = http_send(cli, "PUT", put_path(args), policy, &answer);
+
+	return status ? status : print_put(cli, &answer);
 }
 
 static int policy_set(struct cli *cli, const struct args *args)
@@ -224,10 +246,46 @@ static struct json_object *with_rule(struct json_object *policy, struct json_obj
 	return out;
 }
 
+/* Before the rules that there are, unless others have changed them meanwhile: then -EAGAIN. rule stays the
+ * caller's. */
+static int try_rule(
+	struct cli *cli, const struct args *args, struct json_object *rule, bool is_last_try)
+{
+	struct answer answer, put;
+	struct json_object *policy;
+	int status = http_send(cli, "GET", http_policy(args->words[0]), NULL, &answer);
+
+	if (!status)
+		status = http_result(cli, &answer);
+	if (status) {
+		http_answer_free(&answer);
+		return status;
+	}
+	policy = with_rule(answer.body, json_object_get(rule)); /* takes the body */
+	status = http_send_if(cli, "PUT", put_path(args), policy, answer.etag, &put);
+	if (status)
+		return status;
+	if (put.status == 412 && !is_last_try) {
+		http_answer_free(&put);
+		return -EAGAIN;
+	}
+	return print_put(cli, &put);
+}
+
+/* Of several at a time one gets through each time. */
+static int put_rule(struct cli *cli, const struct args *args, struct json_object *rule)
+{
+	int status = -EAGAIN;
+
+	for (int tries = 1; status == -EAGAIN; tries++)
+		status = try_rule(cli, args, rule, tries == TRIES_MAX);
+	return status;
+}
+
 static int add_rule(struct cli *cli, const struct args *args, const char *action)
 {
-	const char *vm = args->words[0], *to = args->words[1];
-	struct json_object *rule = json_object_new_object(), *list, *policy;
+	const char *to = args->words[1];
+	struct json_object *rule = json_object_new_object(), *list;
 	int status = 0;
 
 	doc_put_text(rule, "action", action);
@@ -241,12 +299,9 @@ static int add_rule(struct cli *cli, const struct args *args, const char *action
 	if (args->n_words > 2)
 		status = take_ports(cli, rule, args->words[2]);
 	if (!status)
-		status = http_call(cli, "GET", http_policy(vm), NULL, &policy);
-	if (status) {
-		json_object_put(rule);
-		return status;
-	}
-	return put_policy(cli, args, with_rule(policy, rule));
+		status = put_rule(cli, args, rule);
+	json_object_put(rule);
+	return status;
 }
 
 static int policy_allow(struct cli *cli, const struct args *args)

@@ -122,6 +122,22 @@ fail:
 	return NULL;
 }
 
+bool hosts_have(const struct hosts *hosts, const char *name, const struct addr *addr)
+{
+	for (size_t i = 0; i < hosts->n; i++) {
+		const struct worker_host *item = &hosts->items[i];
+
+		if (strcmp(item->name, name) != 0)
+			continue;
+		for (size_t j = 0; addr && j < item->n_addrs; j++) {
+			if (addr_eq(&item->addrs[j], addr))
+				return true;
+		}
+		return !addr;
+	}
+	return false;
+}
+
 void hosts_free(struct hosts *hosts)
 {
 	if (!hosts)

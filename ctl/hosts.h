@@ -22,6 +22,8 @@ struct hosts {
 
 /* doc NULL is an empty list. A fresh struct, or NULL with err filled. */
 struct hosts *hosts_read(struct json_object *doc, struct error *err);
+/* Whether the name, in lower case, has this address there, or with NULL any. */
+bool hosts_have(const struct hosts *hosts, const char *name, const struct addr *addr);
 void hosts_free(struct hosts *hosts);
 
 #endif

@@ -58,6 +58,9 @@ struct policy_question {
 	bool by_name;               /* `to` was a name: some address that no prefix is about */
 	uint16_t port;
 	uint8_t proto;
+	/* Not asked, but of the VM, for policy_explain(): */
+	bool vouched; /* its hosts, or fake addresses, give `to` this name: a private one, too */
+	bool dns_answers; /* its DNS answers for the name though no rule could admit it */
 };
 
 /* {"to":ADDRESS or NAME,"port":…,"proto":…,"name":…}: 0 or -1. */

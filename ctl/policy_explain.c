@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#define DNS_PORT 53
 #define SOME_ADDR 0xc6336401u /* 198.51.100.1 */
 
 static int read_name(
@@ -65,6 +66,14 @@ struct names {
 	size_t n;
 };
 
+/* Whether anybody's word will do for the address: names_admit() of the worker has filtered the others. */
+static bool own_counts(const void *table, const struct policy_question *q)
+{
+	const struct policy_flow flow = {.proto = q->proto, .addr = &q->to, .port = q->port};
+
+	return q->by_name || q->vouched || policy_table_any_name_counts(table, &flow);
+}
+
 static bool admit(void *log, const struct policy_flow *flow,
 	bool (*match)(void *arg, const char *name), void *arg)
 {
@@ -114,6 +123,21 @@ static const char *name_text(const struct policy_verdict *v, const struct policy
 				: "; what the guest sends is not looked at (verify dns)";
 }
 
+/* What the guest's DNS makes of the question, whatever the verdict on a flow. */
+static void add_dns_text(char *text, size_t len, const void *table, const struct addr *gateway,
+	const struct policy_question *q)
+{
+	bool has_names = policy_table_has_names(table);
+
+	if (q->port == DNS_PORT && q->proto != POLICY_PROTO_ICMP &&
+		(has_names || addr_eq(&q->to, gateway)))
+		snprintf(text + strlen(text), len - strlen(text),
+			"; port 53 there is answered by the guest's own DNS all the same");
+	if (*q->name && has_names && !q->dns_answers && !policy_table_name_possible(table, q->name))
+		snprintf(text + strlen(text), len - strlen(text),
+			"; the guest's DNS says that %s does not exist", q->name);
+}
+
 static void explain(char *text, size_t len, const struct policy *policy, const void *table,
 	const struct policy_question *q, const struct policy_verdict *v, size_t n_names)
 {
@@ -124,8 +148,9 @@ static void explain(char *text, size_t len, const struct policy *policy, const v
 		snprintf(text, len, "%s by rule %d", v->allow ? "allowed" : "denied", (int)v->by);
 	else if (other_text(text, len, policy, v) >= 0 && v->by != POLICY_BY_HOST_ACCESS &&
 		policy_table_has_names(table) && !n_names)
-		snprintf(text + strlen(text), len - strlen(text),
-			"; the guest was given no name for this address");
+		snprintf(text + strlen(text), len - strlen(text), "; %s",
+			*q->name ? "a private address: a name does not admit it"
+				 : "the guest was given no name for this address");
 }
 
 static struct json_object *names_json(const struct names *names)
@@ -143,14 +168,15 @@ struct json_object *policy_explain(const struct policy *policy, const void *tabl
 	const struct addr *gateway, bool host_access, const struct policy_question *q,
 	const char *const *names, size_t n_names)
 {
-	struct names all = {q->name, names, n_names};
+	struct names all = {own_counts(table, q) ? q->name : "", names, n_names};
 	struct policy_names lister = {admit, &all};
 	struct policy_verdict v = policy_table_judge(
 		table, gateway, host_access, q->proto, &q->to, q->port, &lister);
 	struct json_object *doc = json_object_new_object();
-	char text[480];
+	char text[1024];
 
-	explain(text, sizeof(text), policy, table, q, &v, n_names + (*q->name != '\0'));
+	explain(text, sizeof(text), policy, table, q, &v, n_names + (*all.own != '\0'));
+	add_dns_text(text, sizeof(text), table, gateway, q);
 	json_put_string(doc, "verdict", v.allow ? "allow" : "deny");
 	json_put_string(doc, "by", by_text(v.by));
 	json_object_object_add(doc, "rule", v.by >= 0 ? json_object_new_int(v.by) : NULL);

@@ -246,13 +246,16 @@ bool vms_fake_ip(const struct vms *vms, const struct proxy_config *proxy)
 	if (proxy->fake_ip != PROXY_FAKE_AUTO)
 		return proxy->fake_ip == PROXY_FAKE_ON;
 	for (size_t i = 0; i < vms->n_own; i++) {
-		const struct addr *own = &vms->own[i].addr;
-
-		if (addr_is_v4(own) &&
-			addr_v4(own) >> (32 - FAKE_IP_BITS) == FAKE_IP >> (32 - FAKE_IP_BITS))
+		if (vm_addr_is_fake(&vms->own[i].addr))
 			return true;
 	}
 	return false;
+}
+
+bool vm_addr_is_fake(const struct addr *addr)
+{
+	return addr_is_v4(addr) &&
+		addr_v4(addr) >> (32 - FAKE_IP_BITS) == FAKE_IP >> (32 - FAKE_IP_BITS);
 }
 
 bool vm_fake_ip(const struct vm *vm)

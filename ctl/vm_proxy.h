@@ -43,6 +43,8 @@ void vm_proxy_take(struct vm *vm, const struct proxy_config *to);
 
 /* The VM's document has it with these: password, and what is in force. */
 struct json_object *vm_proxy_json(const struct vm *vm);
+/* Whether it is of 198.18.0.0/15. */
+bool vm_addr_is_fake(const struct addr *addr);
 /* Whether 198.18.0.0/15 stands for names, under such a setting and as the VM's is. */
 bool vms_fake_ip(const struct vms *vms, const struct proxy_config *proxy);
 bool vm_fake_ip(const struct vm *vm);

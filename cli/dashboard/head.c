@@ -46,6 +46,22 @@ static int take_length(const char *value, struct head *head)
 	return 0;
 }
 
+int head_tag(const char *text, char tag[HEAD_TAG_LEN])
+{
+	size_t digits = *text == '"' ? strspn(text + 1, DIGITS "abcdef") : 0;
+	const char *end = text + 1 + digits;
+
+	tag[0] = '\0';
+	if (!digits || digits + 3 > HEAD_TAG_LEN || *end != '"')
+		return -EPROTO;
+	end += 1 + strspn(end + 1, " ");
+	if (*end && *end != '\r' && *end != '\n')
+		return -EPROTO;
+	memcpy(tag, text, digits + 2);
+	tag[digits + 2] = '\0';
+	return 0;
+}
+
 static int take_status(const char *line, struct head *head)
 {
 	static const char version[] = "HTTP/1.";
@@ -71,6 +87,9 @@ int head_parse(const char *text, size_t len, struct head *head)
 
 		if (value)
 			head->type = type_of(value);
+		value = value_of(line, "ETag:");
+		if (value)
+			head_tag(value, head->tag);
 		value = value_of(line, "Content-Length:");
 		if (value && take_length(value, head) < 0)
 			return -EPROTO;

@@ -15,6 +15,7 @@ const FLOWS_SHOWN = 300;
 const FLOWS_VMS_MAX = 20;   // whose flows are asked for when all are to be shown
 const LINE_MAX = 1 << 20;
 const LATE_MS = 3000;       // refusals of before an allow rule may be told so long after it
+const EDIT_TRIES = 64;      // to change a policy that others change, too
 const MISSES_MAX = 3;       // then the command has ended
 
 const $ = (id) => document.getElementById(id);
@@ -111,7 +112,7 @@ function end(text) {
 	later();
 }
 
-async function ask(method, path, body) {
+async function ask(method, path, body, tag) {
 	const headers = {Authorization: 'Bearer ' + page.session};
 	let answer;
 
@@ -119,6 +120,8 @@ async function ask(method, path, body) {
 		throw new Problem(0, 'the page has ended');
 	if (body !== undefined)
 		headers['Content-Type'] = 'application/json';
+	if (tag)
+		headers['If-Match'] = tag;
 	try {
 		answer = await fetch(path, {method, headers, cache: 'no-store', redirect: 'error',
 			body: body === undefined ? undefined : JSON.stringify(body)});
@@ -404,15 +407,29 @@ function refused(event) {
 	later();
 }
 
+// Others may change the policy between our reading and writing it: then once more. One of all gets
+// through each time.
+async function tryEdit(vm, change) {
+	for (let tries = 1; ; tries++) {
+		const answer = await ask('GET', ofVM(vm, '/policy'));
+		const policy = await answer.json(), rules = change(policy.rules || []);
+
+		if (!rules)
+			return;
+		try {
+			await ask('PUT', ofVM(vm, '/policy'), {...policy, rules}, answer.headers.get('ETag'));
+			return;
+		} catch (problem) {
+			if (problem.status !== 412 || tries >= EDIT_TRIES)
+				throw problem;
+		}
+	}
+}
+
 // One change of a VM's policy after the other: each reads what it changes.
 function edit(vm, change) {
 	const before = page.editing.get(vm) || Promise.resolve();
-	const done = before.catch(() => {}).then(async () => {
-		const policy = await get(ofVM(vm, '/policy'));
-		const rules = change(policy.rules || []);
-		if (rules)
-			await ask('PUT', ofVM(vm, '/policy'), {...policy, rules});
-	});
+	const done = before.catch(() => {}).then(() => tryEdit(vm, change));
 	page.editing.set(vm, done);
 	return done;
 }

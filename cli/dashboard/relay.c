@@ -140,6 +140,9 @@ static void begin(struct relay *relay, const struct head *head)
 	relay->head(relay->http);
 	evhttp_add_header(
 		evhttp_request_get_output_headers(relay->http), "Content-Type", head->type);
+	if (*head->tag)
+		evhttp_add_header(
+			evhttp_request_get_output_headers(relay->http), "ETag", head->tag);
 	evhttp_send_reply_start(relay->http, head->status, NULL);
 }
 
@@ -199,8 +202,15 @@ static void ask(struct relay *relay, const char *method, const char *uri)
 	struct evbuffer *body = evhttp_request_get_input_buffer(relay->http);
 	struct evbuffer *out = bufferevent_get_output(relay->api);
 	size_t len = evbuffer_get_length(body);
+	const char *condition = evhttp_find_header(
+		evhttp_request_get_input_headers(relay->http), "If-Match");
+	char tag[HEAD_TAG_LEN];
 
 	evbuffer_add_printf(out, "%s %s HTTP/1.0\r\nHost: netctl\r\n", method, uri);
+	/* A condition that is not understood is none that holds. */
+	if (condition)
+		evbuffer_add_printf(
+			out, "If-Match: %s\r\n", head_tag(condition, tag) < 0 ? "\"\"" : tag);
 	if (len)
 		evbuffer_add_printf(
 			out, "Content-Type: application/json\r\nContent-Length: %zu\r\n", len);

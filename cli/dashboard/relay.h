@@ -2,7 +2,8 @@
 /*
  * One request of the page's, carried to api.sock and its answer back.
  *
- * The request to netctld is made anew: nothing of the browser's headers passes. It says HTTP/1.0, so
+ * The request to netctld is made anew: nothing of the browser's headers passes but an If-Match of a tag
+ * that netctld gave, and nothing of the answer's but its kind and its ETag. It says HTTP/1.0, so
  * that the answer is neither chunked nor kept alive; the page gets it chunked, as it comes, and no
  * faster than it takes it. An answer that breaks off breaks off for the page, too.
  */

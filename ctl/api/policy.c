@@ -2,16 +2,38 @@
 /* /v1/vms/{vm}/policy, …/check and …/stats. */
 #include "ctl/api/routes.h"
 #include "ctl/api/waiting.h"
+#include "ctl/hosts.h"
 #include "ctl/json_read.h"
+#include "ctl/vm_proxy.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+/* Strong: of what was written, whole. */
+static void tag(struct api_request *request, const struct vm *vm)
+{
+	snprintf(request->etag, sizeof(request->etag), "\"%016" PRIx64 "\"",
+		policy_number(vm->policy));
+}
+
+static bool is_as_it_was(struct api_request *request, const struct vm *vm)
+{
+	char what[VM_NAME_MAX + 32];
+
+	tag(request, vm);
+	snprintf(what, sizeof(what), "VM %s: the policy", vm->config.name);
+	return api_if_match(request, request->etag, what);
+}
 
 void api_policy_get(struct api_request *request)
 {
 	struct vm *vm = api_vm(request);
 
-	if (vm)
-		api_reply(request, 200, json_object_get(policy_doc(vm->policy)));
+	if (!vm)
+		return;
+	tag(request, vm);
+	api_reply(request, 200, json_object_get(policy_doc(vm->policy)));
 }
 
 void api_policy_put(struct api_request *request)
@@ -29,6 +51,10 @@ void api_policy_put(struct api_request *request)
 		api_problem(request, &err);
 		return;
 	}
+	if (!is_as_it_was(request, vm)) {
+		policy_free(policy);
+		return;
+	}
 	waiting = waiting_new(request);
 	if (!waiting) {
 		policy_free(policy);
@@ -36,6 +62,7 @@ void api_policy_put(struct api_request *request)
 		waiting_problem(waiting, &err);
 		policy_free(policy);
 	} else {
+		tag(request, vm);
 		waiting_reply(waiting, 200, json_object_get(policy_doc(vm->policy)), NULL, NULL);
 	}
 }
@@ -51,15 +78,20 @@ static void worker_failed(struct api_request *request, const char *text)
 /* ---- why ---- */
 
 /* Of the VM as it is by now; the worker was asked meanwhile. */
-static void reply_explained(struct api_request *request, const struct policy_question *question,
+static void reply_explained(struct api_request *request, struct policy_question *question,
 	const char *const *names, size_t n)
 {
 	const struct vm *vm = api_vm(request);
 
-	if (vm)
-		api_reply(request, 200,
-			policy_explain(vm->policy, vm->table, &vm->config.gateway,
-				vm->config.host_access, question, names, n));
+	if (!vm)
+		return;
+	question->vouched = hosts_have(vm->hosts, question->name, &question->to) ||
+		(vm_fake_ip(vm) && vm_addr_is_fake(&question->to));
+	question->dns_answers = vm->config.answer_unlisted ||
+		hosts_have(vm->hosts, question->name, NULL);
+	api_reply(request, 200,
+		policy_explain(vm->policy, vm->table, &vm->config.gateway, vm->config.host_access,
+			question, names, n));
 }
 
 static void on_names(void *arg, int code, const char *text, const char *const *names, size_t n)

@@ -389,6 +389,8 @@ static void send_doc(
 		evhttp_add_header(headers, "Content-Type", type);
 		evbuffer_add_printf(out, "%s\n", json_text(doc));
 	}
+	if (*request->etag && status < 300)
+		evhttp_add_header(headers, "ETag", request->etag);
 	evhttp_add_header(headers, "Cache-Control", "no-store");
 	evhttp_send_reply(request->http, status, NULL, NULL);
 	json_object_put(doc);
@@ -415,6 +417,8 @@ static const char *title_of(int status)
 		return "Conflict";
 	case 410:
 		return "Gone";
+	case 412:
+		return "Precondition failed";
 	case 413:
 		return "Too large";
 	case 501:
@@ -469,6 +473,36 @@ int api_query_bool(struct api_request *request, const char *name)
 	error_set(&err, 400, name, "\"%.32s\" is not 0 or 1", text);
 	api_problem(request, &err);
 	return -1;
+}
+
+/* RFC 9110, 13.1.1: a list of tags, compared as they stand, or *. A weak one is never the same. */
+static bool lists_etag(const char *list, const char *etag)
+{
+	size_t len = strlen(etag);
+
+	while (*list) {
+		size_t n;
+
+		list += strspn(list, " \t,");
+		n = strcspn(list, " \t,");
+		if ((n == len && !memcmp(list, etag, len)) || (n == 1 && *list == '*'))
+			return true;
+		list += n;
+	}
+	return false;
+}
+
+bool api_if_match(struct api_request *request, const char *etag, const char *what)
+{
+	const char *list = evhttp_find_header(
+		evhttp_request_get_input_headers(request->http), "If-Match");
+	struct error err;
+
+	if (!list || lists_etag(list, etag))
+		return true;
+	error_set(&err, 412, NULL, "%s has changed meanwhile", what);
+	api_problem(request, &err);
+	return false;
 }
 
 int api_query_int(

@@ -33,6 +33,7 @@
 #define API_TIMEOUT_S 10
 #define API_PATIENCE_MS 250
 #define API_PARTS_MAX 2
+#define API_ETAG_LEN 24
 
 struct api;
 struct api_socket;
@@ -47,6 +48,7 @@ struct api_request {
 	char *parts[API_PARTS_MAX]; /* what {vm} and {id} or {name} of the path are, decoded */
 	struct json_object *body;   /* where the route wants one */
 	bool waited;                /* see waiting_adoption() */
+	char etag[API_ETAG_LEN];    /* goes with an answer of success, unless it is "" */
 };
 
 typedef void api_route_fn(struct netctld *daemon, struct evhttp_request *http);
@@ -73,6 +75,9 @@ void api_done(struct api_request *request);
 const char *api_query(struct api_request *request, const char *name);
 /* "1" or "true": true; absent, "0" or "false": false. Otherwise answers 400 and returns -1. */
 int api_query_bool(struct api_request *request, const char *name);
+/* Whether the request's If-Match, where it has one, is met by the ETag (quoted) of what there is. Else
+ * answers 412. */
+bool api_if_match(struct api_request *request, const char *etag, const char *what);
 /* A number of min…max. 0, or -1 after a 400. */
 int api_query_int(
 	struct api_request *request, const char *name, int64_t min, int64_t max, int64_t *out);

@@ -360,6 +360,19 @@ def test_missing_and_used_secrets_get_nothing(dashboard):
     assert status == 404 and json.loads(text)["detail"] == "VM web is unknown"
 
 
+def test_policy_of_the_page_is_put_upon_the_one_it_read(daemon, dashboard):
+    daemon.ask("POST", "/v1/vms", {"name": "web", "policy": "none"})
+    more = {"Authorization": "Bearer " + dashboard.session(), "Origin": "http://" + dashboard.host}
+    uri = "/v1/vms/web/policy"
+    tag = dashboard.ask("GET", uri, **more)[2]["ETag"]
+    daemon.ask("PUT", uri, "public")
+    for old in (tag, "W/" + tag, "junk", '"00" x'):
+        assert dashboard.ask("PUT", uri, b'"open"', If_Match=old, **more)[0] == 412, old
+    assert daemon.ask("GET", uri)["preset"] == "public"
+    tag = dashboard.ask("GET", uri, **more)[2]["ETag"]
+    assert dashboard.ask("PUT", uri, b'"open"', If_Match=tag, **more)[0] == 200
+
+
 def test_another_page_of_the_browser_gets_nothing(browser, dashboard, tab):
     there = WebServer({"/": b"<!doctype html><title>evil</title>"})
     evil = browser.tab()

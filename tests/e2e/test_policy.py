@@ -73,6 +73,33 @@ def test_name_without_resolving_leads_nowhere(tap_guest, web):
     assert (answer["verdict"], answer["rule"]) == ("deny", 0) and "UDP 443" in answer["text"]
 
 
+def test_rules_of_several_at_a_time_are_all_kept(daemon):
+    daemon.ask("POST", "/v1/vms", {"name": "vm", "policy": "none"})
+    adding = [subprocess.Popen(daemon.netctl_argv("policy", "deny", "vm", "10.1.0.%d" % n, "80/tcp"), env=daemon.env)
+              for n in range(1, 9)]
+    assert [one.wait(20) for one in adding] == [0] * 8
+    rules = daemon.ask("GET", "/v1/vms/vm/policy")["rules"]
+    assert sorted(rule["to"][0] for rule in rules) == ["10.1.0.%d" % n for n in range(1, 9)]
+
+
+def test_policy_is_put_only_if_it_is_as_it_was(daemon):
+    def put_if(tag, policy):
+        return daemon.api("PUT", "/v1/vms/vm/policy", policy, {"If-Match": tag})
+
+    daemon.ask("POST", "/v1/vms", {"name": "vm", "policy": "none"})
+    tag = daemon.api("GET", "/v1/vms/vm/policy").headers["ETag"]
+    first = put_if(tag, "open")
+    assert (first.status, first.headers["ETag"] != tag) == (200, True)
+    assert first.headers["ETag"] == daemon.api("GET", "/v1/vms/vm/policy").headers["ETag"]
+    again = put_if(tag, "public")
+    assert (again.status, again.json["status"]) == (412, 412) and "VM vm: the policy" in again.json["detail"]
+    assert put_if("W/" + first.headers["ETag"], "public").status == 412
+    assert put_if("", "public").status == 412
+    assert daemon.ask("GET", "/v1/vms/vm/policy")["preset"] == "open"
+    assert put_if('"0", ' + first.headers["ETag"], "public").status == 200
+    assert put_if("*", "none").status == 200
+
+
 def test_bad_file_is_refused_whole_with_its_line(tap_guest, web, tmp_path):
     before = put(tap_guest, [rule("allow", web.port)])
     path = tmp_path / "policy.json"

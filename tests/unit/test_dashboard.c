@@ -289,6 +289,25 @@ START_TEST(heads_are_read)
 	ck_assert_int_eq(
 		parse("HTTP/1.0 200 OK\r\nContent-Type: application/json2\r\n\r\n", &head), 0);
 	ck_assert_str_eq(head.type, "text/plain");
+	ck_assert_str_eq(head.tag, "");
+}
+END_TEST
+
+START_TEST(tags_are_read)
+{
+	static const char *const bad[] = {"", "\"", "\"\"", "12", "\"12", "\"xy\"", "W/\"12\"",
+		"\"12\" x", "\"12\", \"13\"", "\"0123456789abcdef0123456789\""};
+	struct head head;
+	char tag[HEAD_TAG_LEN];
+
+	ck_assert_int_eq(parse("HTTP/1.0 200 OK\r\nETag: \"0123456789abcdef\"\r\n\r\n", &head), 0);
+	ck_assert_str_eq(head.tag, "\"0123456789abcdef\"");
+	ck_assert_int_eq(parse("HTTP/1.0 200 OK\r\nETag: \"<x>\"\r\n\r\n", &head), 0);
+	ck_assert_str_eq(head.tag, "");
+	ck_assert_int_eq(head_tag("\"0f\" ", tag), 0);
+	ck_assert_str_eq(tag, "\"0f\"");
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+		ck_assert_msg(head_tag(bad[i], tag) == -EPROTO && !*tag, "%s", bad[i]);
 }
 END_TEST
 
@@ -364,6 +383,7 @@ static Suite *dashboard_suite(void)
 	tcase_add_loop_test(
 		others, door_admits_what_the_page_needs, 0, sizeof(questions) / sizeof(*questions));
 	tcase_add_test(others, heads_are_read);
+	tcase_add_test(others, tags_are_read);
 	tcase_add_test(others, broken_heads_are_refused);
 	tcase_add_test(others, page_asks_nobody_else);
 	tcase_add_test(others, page_makes_no_markup);

@@ -138,6 +138,12 @@ static const struct {
 	{"{\"to\":\"api.GITHUB.com.\",\"port\":443}", NULL, "allow rule 1 api.github.com strict"},
 	{"{\"to\":\"github.com\",\"port\":443}", NULL, "deny default null null null"},
 	{"{\"to\":\"8.8.8.8\",\"port\":22,\"name\":\"db.corp\"}", NULL, "allow rule 2 db.corp dns"},
+	{"{\"to\":\"10.1.1.1\",\"port\":22,\"name\":\"db.corp\"}", NULL,
+		"deny default null null null"}, /* a prefix is there, but for other ports */
+	{"{\"to\":\"192.168.0.1\",\"port\":22,\"name\":\"db.corp\"}", NULL,
+		"deny default null null null"},
+	{"{\"to\":\"169.254.169.254\",\"port\":443,\"name\":\"api.github.com\"}", NULL,
+		"deny default null null null"},
 };
 
 START_TEST(names_are_explained)
@@ -170,6 +176,66 @@ START_TEST(explanation_says_what_it_goes_by)
 				 json_object_object_get(doc, "names"), JSON_C_TO_STRING_PLAIN),
 		"[\"api.github.com\"]");
 	json_object_put(doc);
+}
+END_TEST
+
+static const struct {
+	const char *question;
+	const char *more; /* what the text says beside "denied by default" */
+} told[] = {
+	{"{\"to\":\"192.168.0.1\",\"port\":22,\"name\":\"db.corp\"}",
+		"; a private address: a name does not admit it"},
+	{"{\"to\":\"9.9.9.9\",\"port\":53,\"proto\":\"udp\"}",
+		"; the guest was given no name for this address"
+		"; port 53 there is answered by the guest's own DNS all the same"},
+	{"{\"to\":\"github.com\",\"port\":443}",
+		"; the guest's DNS says that github.com does not exist"},
+	{"{\"to\":\"x.github.com\",\"port\":80}", ""},
+};
+
+START_TEST(explanation_says_what_else_counts)
+{
+	struct json_object *doc = explain(NAMED, told[_i].question, false, NULL, 0);
+	char text[256];
+
+	snprintf(text, sizeof(text), "denied by default%s", told[_i].more);
+	ck_assert_str_eq(text_of(doc, "text"), text);
+	json_object_put(doc);
+}
+END_TEST
+
+START_TEST(gateway_answers_dns_under_any_policy)
+{
+	struct json_object *doc = explain(
+		"{\"default\":\"deny\"}", "{\"to\":\"10.0.2.2\",\"port\":53}", false, NULL, 0);
+
+	ck_assert_ptr_nonnull(strstr(text_of(doc, "text"), "; port 53 there is answered"));
+	json_object_put(doc);
+	doc = explain("{\"default\":\"deny\"}", "{\"to\":\"9.9.9.9\",\"port\":53}", false, NULL, 0);
+	ck_assert_str_eq(text_of(doc, "text"), "denied by default");
+	json_object_put(doc);
+}
+END_TEST
+
+START_TEST(hosts_vouch_for_private_addresses)
+{
+	struct policy *policy = read_text(NAMED);
+	struct policy_question q = {.to = addr_from_v4(0xc0a80001),
+		.name = "db.corp",
+		.port = 22,
+		.proto = POLICY_PROTO_TCP,
+		.vouched = true};
+	struct addr gateway = addr_from_v4(0x0a000202);
+	struct json_object *doc;
+	uint8_t *table = NULL;
+	size_t len = 0;
+
+	ck_assert_int_eq(policy_compile(policy, "", NULL, 0, &table, &len, &err), 0);
+	doc = policy_explain(policy, table, &gateway, false, &q, NULL, 0);
+	ck_assert_str_eq(text_of(doc, "verdict"), "allow");
+	json_object_put(doc);
+	free(table);
+	policy_free(policy);
 }
 END_TEST
 
@@ -302,6 +368,9 @@ int main(void)
 	tcase_add_loop_test(tc, error_names_its_field, 0, sizeof(bad) / sizeof(*bad));
 	tcase_add_loop_test(tc, names_are_explained, 0, sizeof(explained) / sizeof(*explained));
 	tcase_add_test(tc, explanation_says_what_it_goes_by);
+	tcase_add_loop_test(tc, explanation_says_what_else_counts, 0, sizeof(told) / sizeof(*told));
+	tcase_add_test(tc, gateway_answers_dns_under_any_policy);
+	tcase_add_test(tc, hosts_vouch_for_private_addresses);
 	tcase_add_loop_test(tc, bad_question_names_its_field, 0,
 		sizeof(bad_questions) / sizeof(*bad_questions));
 	tcase_add_test(tc, number_is_of_the_document);

@@ -41,7 +41,10 @@ class Operation:
         responses = self.document["responses"]
         where = "%s: %d" % (self.id, response.status)
         assert str(response.status) in responses, "%s is not in the contract: %r" % (where, response)
-        content = self.contract.resolve(responses[str(response.status)]).get("content")
+        answer = self.contract.resolve(responses[str(response.status)])
+        for name, header in answer.get("headers", {}).items():
+            assert name in response.headers or not header.get("required"), "%s: no %s" % (where, name)
+        content = answer.get("content")
         if not content:
             assert response.body == b"", "%s: a body: %r" % (where, response)
             return
