@@ -357,7 +357,11 @@ int policy_table_check(const void *blob, size_t len)
 		{{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d}}, 96 + (bits)              \
 	}
 
-/* What is not the public internet. 168.63.129.16 is Azure's host agent. */
+/*
+ * What is not the public internet. 168.63.129.16 is Azure's host agent. 64:ff9b:1::/48 is for NAT64
+ * inside a network (RFC 8215), which embeds IPv4 addresses at a place that only that network knows, so
+ * any of it may stand for a private one. fec0::/10 was site-local before RFC 3879, and still may be.
+ */
 static const struct prefix not_public[] = {
 	V4(0, 0, 0, 0, 8),
 	V4(10, 0, 0, 0, 8),
@@ -374,6 +378,8 @@ static const struct prefix not_public[] = {
 	{{{[15] = 1}}, 128},
 	{{{0xfc}}, 7},
 	{{{0xfe, 0x80}}, 10},
+	{{{0xfe, 0xc0}}, 10},
+	{{{0, 0x64, 0xff, 0x9b, 0, 1}}, 48},
 	{{{0xff}}, 8},
 };
 

@@ -231,6 +231,10 @@ START_TEST(public_denies_what_is_not_public)
 		"fdff::1",
 		"fe80::1",
 		"febf::1",
+		"fec0::1",
+		"feff::1",
+		"64:ff9b:1::10.0.0.1",
+		"64:ff9b:1:ffff::1",
 		"ff02::1",
 		"::ffff:10.0.0.1",
 		"::10.0.0.1",
@@ -251,7 +255,7 @@ START_TEST(public_denies_what_is_not_public)
 		"223.255.255.255",
 		"2606:4700::1",
 		"64:ff9b::101:101",
-		"fec0::1",
+		"64:ff9b:2::1",
 		"203.0.113.6",
 	};
 	struct prefix own[] = {net("203.0.113.5"), net("2001:db8::5")};
