@@ -83,20 +83,29 @@ static void take(struct source *source, int key, const char *value, const char *
 		log_error("proxy", "host.unusable", "source=%s reason=\"%s\"", where, why);
 }
 
+static void wipe_variable(const char *name)
+{
+	char *value = getenv(name);
+
+	if (value)
+		os_wipe(value, strlen(value));
+	unsetenv(name);
+}
+
 static void read_environment(struct source *source)
 {
 	memset(source, 0, sizeof(*source));
 	for (int i = 0; i < KEYS; i++) {
 		for (int k = 1; k >= 0; k--) {
-			char *value = variables[i][k] ? getenv(variables[i][k]) : NULL;
+			const char *value = variables[i][k] ? getenv(variables[i][k]) : NULL;
 
 			if (!value)
 				continue;
 			take(source, i, value, variables[i][k]); /* the lower case wins */
-			os_wipe(value, strlen(value));
-			unsetenv(variables[i][k]);
+			wipe_variable(variables[i][k]);
 		}
 	}
+	wipe_variable("HTTP_PROXY"); /* not read: a CGI's client may have set it */
 }
 
 static char *trim(char *s)

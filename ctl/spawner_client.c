@@ -8,6 +8,7 @@
  */
 #include "ctl/supervisor_internal.h"
 
+#include "common/environment.h"
 #include "common/error.h"
 #include "common/log.h"
 #include "common/os.h"
@@ -88,9 +89,6 @@ static void become_spawner(const struct supervisor *supervisor, const char *prog
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	for (int sig = 1; sig < 32; sig++)
 		signal(sig, SIG_DFL);
-	unsetenv("LISTEN_PID");
-	unsetenv("LISTEN_FDS");
-	unsetenv("NOTIFY_SOCKET");
 	if (listener == 3)
 		fcntl(3, F_SETFD, 0);
 	else if (dup2(listener, 3) < 0)
@@ -105,7 +103,7 @@ static void become_spawner(const struct supervisor *supervisor, const char *prog
 	if (chdir("/") < 0)
 		_exit(126);
 	memcpy(args, argv, sizeof(args));
-	execv(program, args);
+	execve(program, args, environment_for_workers());
 	_exit(127);
 }
 

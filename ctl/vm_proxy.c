@@ -227,7 +227,7 @@ void vm_proxy_done(struct vm_proxy_told *told)
 	os_wipe(told, sizeof(*told));
 }
 
-void vm_worker_proxy(struct vm *vm, struct completion *wait)
+static void tell(struct vm *vm, bool same_proxies, struct completion *wait)
 {
 	struct worker_client *client = vm_worker(vm);
 	struct vm_proxy_told told;
@@ -235,8 +235,14 @@ void vm_worker_proxy(struct vm *vm, struct completion *wait)
 	if (!client)
 		return;
 	vm_proxy_tell(vm, &told);
+	told.msg.same_proxies = same_proxies;
 	worker_client_proxy_set(client, &told.msg, completion_done, completion_more(wait));
 	vm_proxy_done(&told);
+}
+
+void vm_worker_proxy(struct vm *vm, struct completion *wait)
+{
+	tell(vm, false, wait);
 }
 
 /* ---- what is to be seen ---- */
@@ -376,6 +382,6 @@ void vms_proxy_name_changed(void *arg, const char *name)
 
 	TAILQ_FOREACH(vm, &vms->list, next) {
 		if (uses(vm, name))
-			vm_worker_proxy(vm, NULL);
+			tell(vm, true, NULL);
 	}
 }

@@ -108,6 +108,7 @@ struct worker_proxies {
 	size_t n_exceptions;
 	bool direct_on_failure;
 	bool fake_ip;
+	bool same_proxies; /* it is told since a name has other addresses */
 };
 
 struct worker_lease {

@@ -53,6 +53,7 @@ void worker_client_proxy_put(const struct worker_proxies *proxies, struct worker
 	out->msg.other = proxies->of[WORKER_PROXY_OTHER];
 	out->msg.direct_on_failure = proxies->direct_on_failure;
 	out->msg.fake_ip = proxies->fake_ip;
+	out->msg.same_proxies = proxies->same_proxies;
 }
 
 void worker_client_proxy_done(struct worker_client_proxy *out)

@@ -92,7 +92,7 @@ bool control_proxy_apply(const struct request *r, const Netdp__ProxySet *msg)
 		proxies_unref(p);
 		return false;
 	}
-	worker_proxies_set(r->worker, p);
+	worker_proxies_set(r->worker, p, msg->same_proxies);
 	return true;
 }
 

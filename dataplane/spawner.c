@@ -17,6 +17,7 @@
 #include "dataplane/spawner.h"
 
 #include "common/clock.h"
+#include "common/environment.h"
 #include "common/error.h"
 #include "common/log.h"
 #include "common/os.h"
@@ -148,7 +149,7 @@ static void become_worker(
 	if (lifeline > 4)
 		close(lifeline);
 	memcpy(args, argv, sizeof(args));
-	execv(spawner->self, args);
+	execve(spawner->self, args, environment_for_workers());
 	_exit(127);
 }
 

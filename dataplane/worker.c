@@ -553,9 +553,12 @@ int worker_policy_set(struct worker *w, const void *table, size_t len, uint64_t 
 	return 0;
 }
 
-void worker_proxies_set(struct worker *w, struct proxies *proxies)
+void worker_proxies_set(struct worker *w, struct proxies *proxies, bool same_proxies)
 {
-	if (!egress_proxies_set(w->egress, proxies))
+	struct proxies *before = egress_proxies(w->egress);
+	bool stays = same_proxies && proxies_same_ways(before, proxies);
+
+	if (!egress_proxies_set(w->egress, proxies) || stays)
 		return;
 	udp_reroute(w->udp);
 	tsi_reroute(worker_tsi(w));

@@ -138,8 +138,9 @@ int worker_capture(struct worker *worker, const struct capture_wish *wish, int f
 int worker_policy_set(struct worker *worker, const void *table, size_t len, uint64_t document,
 	bool cut_existing, struct error *err);
 /* Owns proxies; NULL: none. Where they are others than before, what UDP has open with the host is
- * closed, to go by the new way with its next datagram; what TCP has open stays. */
-void worker_proxies_set(struct worker *worker, struct proxies *proxies);
+ * closed, to go by the new way with its next datagram; what TCP has open stays. same_proxies: where
+ * only addresses are others, which those of a name are again and again, that stays, too. */
+void worker_proxies_set(struct worker *worker, struct proxies *proxies, bool same_proxies);
 /* For what dial.h has for netctld. */
 struct egress *worker_egress(const struct worker *worker);
 /* From now on, for what goes on too; flows that are too many are not ended. */

@@ -45,11 +45,9 @@ void proxies_unref(struct proxies *p)
 
 /* ---- equality: netctld sends what it has whenever it comes anew ---- */
 
-static bool same_server(const struct proxy_server *a, const struct proxy_server *b)
+static bool same_addrs(const struct proxy_server *a, const struct proxy_server *b)
 {
-	if (a->kind != b->kind || a->index != b->index || a->n_addrs != b->n_addrs ||
-		a->auth != b->auth || strcmp(a->user, b->user) != 0 ||
-		strcmp(a->password, b->password) != 0)
+	if (a->n_addrs != b->n_addrs)
 		return false;
 	for (size_t i = 0; i < a->n_addrs; i++) {
 		if (!endpoint_eq(&a->addrs[i], &b->addrs[i]))
@@ -58,13 +56,21 @@ static bool same_server(const struct proxy_server *a, const struct proxy_server 
 	return true;
 }
 
+/* Whether it can be reached at all counts: without an address, flows may go straight there. */
+static bool same_but_addrs(const struct proxy_server *a, const struct proxy_server *b)
+{
+	return a->kind == b->kind && a->index == b->index && !a->n_addrs == !b->n_addrs &&
+		(!a->n_addrs || a->addrs[0].port == b->addrs[0].port) && a->auth == b->auth &&
+		strcmp(a->user, b->user) == 0 && strcmp(a->password, b->password) == 0;
+}
+
 static bool same_bypass(const struct proxy_bypass *a, const struct proxy_bypass *b)
 {
 	return a->by_name == b->by_name && a->prefix.bits == b->prefix.bits &&
 		addr_eq(&a->prefix.addr, &b->prefix.addr) && strcmp(a->domain, b->domain) == 0;
 }
 
-bool proxies_equal(const struct proxies *a, const struct proxies *b)
+bool proxies_same_ways(const struct proxies *a, const struct proxies *b)
 {
 	if (!a || !b)
 		return a == b;
@@ -73,11 +79,22 @@ bool proxies_equal(const struct proxies *a, const struct proxies *b)
 		a->n_bypass != b->n_bypass)
 		return false;
 	for (size_t i = 0; i < a->n_servers; i++) {
-		if (!same_server(&a->servers[i], &b->servers[i]))
+		if (!same_but_addrs(&a->servers[i], &b->servers[i]))
 			return false;
 	}
 	for (size_t i = 0; i < a->n_bypass; i++) {
 		if (!same_bypass(&a->bypass[i], &b->bypass[i]))
+			return false;
+	}
+	return true;
+}
+
+bool proxies_equal(const struct proxies *a, const struct proxies *b)
+{
+	if (!proxies_same_ways(a, b))
+		return false;
+	for (size_t i = 0; a && i < a->n_servers; i++) {
+		if (!same_addrs(&a->servers[i], &b->servers[i]))
 			return false;
 	}
 	return true;

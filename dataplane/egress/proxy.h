@@ -66,6 +66,8 @@ struct proxies *proxies_new(size_t n_bypass);
 struct proxies *proxies_ref(struct proxies *proxies);
 void proxies_unref(struct proxies *proxies);                          /* NULL is ignored */
 bool proxies_equal(const struct proxies *a, const struct proxies *b); /* NULL is none at all */
+/* The same but for the addresses of servers that have some. */
+bool proxies_same_ways(const struct proxies *a, const struct proxies *b);
 
 /* What a flow that does not go straight there goes by. */
 struct proxy_choice {

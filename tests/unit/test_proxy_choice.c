@@ -146,6 +146,32 @@ START_TEST(the_same_again)
 }
 END_TEST
 
+START_TEST(other_addresses_are_the_same_way)
+{
+	struct proxies *other = proxies_new(4);
+	void *bypass = other->bypass;
+
+	endpoint_parse("192.0.2.7:1080", &proxies->servers[1].addrs[0]);
+	proxies->servers[1].n_addrs = 1;
+	*other = *proxies;
+	other->bypass = bypass;
+	other->refs = 1;
+	ck_assert(proxies_same_ways(proxies, other));
+	other->servers[1].n_addrs = 2;
+	endpoint_parse("192.0.2.77:1080", &other->servers[1].addrs[0]);
+	ck_assert(proxies_same_ways(proxies, other));
+	ck_assert(!proxies_equal(proxies, other));
+	other->servers[1].addrs[0].port++;
+	ck_assert(!proxies_same_ways(proxies, other));
+	other->servers[1].n_addrs = 0;
+	ck_assert(!proxies_same_ways(proxies, other)); /* or straight there, now */
+	other->servers[1] = proxies->servers[1];
+	other->servers[1].kind = !other->servers[1].kind;
+	ck_assert(!proxies_same_ways(proxies, other));
+	proxies_unref(other);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("proxy choice");
@@ -160,6 +186,7 @@ int main(void)
 	tcase_add_test(tc, fake_addresses_need_their_names);
 	tcase_add_test(tc, none_is_none);
 	tcase_add_test(tc, the_same_again);
+	tcase_add_test(tc, other_addresses_are_the_same_way);
 	suite_add_tcase(s, tc);
 	return run_suite(s);
 }
