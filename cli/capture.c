@@ -137,7 +137,8 @@ static struct json_object *line_of(struct cli *cli, const struct args *args)
 	json_object_object_add(line, "vm", json_object_new_string(args->words[0]));
 	json_object_object_add(line, "ports", ports);
 	if (port && read_ports(port, ports) < 0) {
-		cli_usage_error(cli, "--port %s: not at most %d ports", port, PORTS_MAX);
+		cli_usage_error(cli, "--port %s: at most %d ports of 1 to 65535 are wanted", port,
+			PORTS_MAX);
 		json_object_put(line);
 		return NULL;
 	}
@@ -363,7 +364,7 @@ static const struct command commands[] = {
 		.max_words = 1,
 		.run = capture,
 		.notes =
-			"Frames that are lost because FILE takes them too slowly are counted in it.",
+			"Frames that are lost because FILE takes them too slowly are counted in it.\n",
 	},
 	{0},
 };

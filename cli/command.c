@@ -246,6 +246,27 @@ static int take_global(struct cli *cli, int argc, char **argv, int *status)
 	return n;
 }
 
+/* netctl help COMMAND [VERB] */
+static int help_about(struct cli *cli, int argc, char **argv)
+{
+	const struct command *c;
+
+	for (const struct noun *const *n = cli->nouns; *n; n++)
+		if (!strcmp(argv[0], (*n)->name))
+			cli->noun = *n;
+	if (!cli->noun)
+		return unknown_noun(cli, argv[0]);
+	c = cli->noun->commands;
+	if (!c->name)
+		return help_command(cli->noun, c);
+	if (argc == 1)
+		return help_noun(cli->noun);
+	for (; c->run; c++)
+		if (!strcmp(argv[1], c->name))
+			return help_command(cli->noun, c);
+	return unknown_verb(cli, argv[1]);
+}
+
 int cli_main(const struct noun *const *nouns, int argc, char **argv)
 {
 	struct cli cli = {.nouns = nouns, .socket = getenv("NETCTL_SOCKET")};
@@ -266,7 +287,7 @@ int cli_main(const struct noun *const *nouns, int argc, char **argv)
 	if (!argc)
 		return cli_usage_error(&cli, "a command is missing");
 	if (wants_help(argv[0]))
-		return help_all(&cli);
+		return argc > 1 ? help_about(&cli, argc - 1, argv + 1) : help_all(&cli);
 	for (const struct noun *const *n = nouns; *n; n++)
 		if (!strcmp(argv[0], (*n)->name))
 			cli.noun = *n;

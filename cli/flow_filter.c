@@ -62,10 +62,16 @@ static bool is_one_of(const char *word, size_t len, const char *const *list)
 	return false;
 }
 
+const char flow_states[] =
+	"established, syn-sent, syn-rcvd, dialling, guest-closed, host-closed, closing, open, "
+	"dns, forward, echo";
+
 static int read_term(const char *text, size_t len, struct flow_term *term)
 {
 	static const char *const protos[] = {"tcp", "udp", "icmp", "vsock", NULL};
 	static const char *const dirs[] = {"in", "out", NULL};
+	static const char *const states[] = {"established", "syn-sent", "syn-rcvd", "dialling",
+		"guest-closed", "host-closed", "closing", "open", "dns", "forward", "echo", NULL};
 
 	term->word = text;
 	term->len = len;
@@ -75,7 +81,7 @@ static int read_term(const char *text, size_t len, struct flow_term *term)
 	case FLOW_DIR:
 		return is_one_of(text, len, dirs) ? 0 : -EINVAL;
 	case FLOW_STATE:
-		return len ? 0 : -EINVAL;
+		return is_one_of(text, len, states) ? 0 : -EINVAL;
 	case FLOW_SRC:
 	case FLOW_DST:
 		return read_prefix(text, len, &term->prefix);

@@ -54,4 +54,7 @@ extern const char flow_sort_keys[];
  */
 int flow_sort(struct json_object **flows, size_t n, const char *key, bool reverse);
 
+/* The states that flows have, for messages. */
+extern const char flow_states[];
+
 #endif

@@ -97,11 +97,13 @@ static int add_filter(const struct cli *cli, struct wanted *wanted, enum flow_fi
 	if (err == -E2BIG)
 		return cli_usage_error(
 			cli, "%s %s: more than %d filters", option, list, FLOW_TERMS_MAX);
+	if (err < 0 && field == FLOW_STATE)
+		return cli_usage_error(
+			cli, "%s %s: states are wanted, of %s", option, list, flow_states);
 	if (err < 0)
 		return cli_usage_error(cli, "%s %s: %s wanted", option, list,
-			field == FLOW_PROTO           ? "tcp, udp, icmp or vsock is"
-				: field == FLOW_DIR   ? "in or out is"
-				: field == FLOW_STATE ? "states are"
+			field == FLOW_PROTO         ? "tcp, udp, icmp or vsock is"
+				: field == FLOW_DIR ? "in or out is"
 				: field == FLOW_SRC || field == FLOW_DST
 				? "addresses or prefixes are"
 				: "ports are");

@@ -59,6 +59,7 @@ static int take_host(const struct cli *cli, struct json_object *items, const cha
 static int hosts_set(struct cli *cli, const struct args *args)
 {
 	struct json_object *body = json_object_new_object(), *items = json_object_new_array();
+	struct json_object *hosts = NULL;
 	int status = 0;
 
 	json_object_object_add(body, "items", items);
@@ -68,7 +69,12 @@ static int hosts_set(struct cli *cli, const struct args *args)
 		json_object_put(body);
 		return status;
 	}
-	return http_call(cli, "PUT", http_path("vms", args->words[0], "hosts", NULL), body, NULL);
+	status = http_call(
+		cli, "PUT", http_path("vms", args->words[0], "hosts", NULL), body, &hosts);
+	if (!status && cli->output == OUTPUT_JSON)
+		doc_print(hosts, stdout);
+	json_object_put(hosts);
+	return status;
 }
 
 static void add_row(struct table *table, const char *vm, struct json_object *item)

@@ -7,6 +7,7 @@
 #include "cli/table.h"
 #include "cli/vm_body.h"
 #include "common/addr.h"
+#include "common/policy_table.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -193,6 +194,65 @@ static int policy_set(struct cli *cli, const struct args *args)
 	return status ? status : put_policy(cli, args, policy);
 }
 
+static int read_port(const char **text, const char *end, unsigned *port)
+{
+	const char *p = *text;
+
+	for (*port = 0; p < end && *p >= '0' && *p <= '9' && *port <= 65535; p++)
+		*port = *port * 10 + (unsigned)(*p - '0');
+	if (p == *text || *port > 65535)
+		return -EINVAL;
+	*text = p;
+	return 0;
+}
+
+/* "443" or "8000-8100". */
+static bool is_ports(const char *text, size_t len)
+{
+	const char *end = text + len;
+	unsigned first, last;
+
+	if (read_port(&text, end, &first) < 0)
+		return false;
+	last = first;
+	if (text < end && *text == '-' && (text++, read_port(&text, end, &last) < 0))
+		return false;
+	return text == end && first <= last;
+}
+
+/* A name that a rule or a question can have; says so else. */
+static int check_name(const struct cli *cli, const char *word, bool wildcard)
+{
+	char name[POLICY_NAME_LEN];
+
+	if (policy_name_parse(word, name) == 0 && (wildcard || *name != '*'))
+		return 0;
+	for (const char *p = word; *p; p++)
+		if ((unsigned char)*p >= 0x80)
+			return cli_usage_error(
+				cli, "\"%s\": a name is written in ASCII, as in xn--...", word);
+	return cli_usage_error(cli, "\"%s\": %s is wanted", word,
+		wildcard ? "an address, a prefix, a name, *.NAME or any" : "an address or a name");
+}
+
+static int check_to(const struct cli *cli, const char *word)
+{
+	struct prefix prefix;
+
+	if (!strcmp(word, "any") || prefix_parse(word, false, &prefix) == 0)
+		return 0;
+	if (prefix_parse(word, true, &prefix) == 0)
+		return cli_usage_error(cli, "\"%s\" has host bits set", word);
+	return check_name(cli, word, true);
+}
+
+static int check_verify(const struct cli *cli, const char *how)
+{
+	if (!how || !strcmp(how, "strict") || !strcmp(how, "dns"))
+		return 0;
+	return cli_usage_error(cli, "--verify %s: strict or dns is wanted", how);
+}
+
 /* "443", "80,443", "8000-8100/tcp", "/udp". Adds ports and proto to the rule. */
 static int take_ports(const struct cli *cli, struct json_object *rule, const char *text)
 {
@@ -205,10 +265,11 @@ static int take_ports(const struct cli *cli, struct json_object *rule, const cha
 
 		if (part > (size_t)(text + len - p))
 			part = (size_t)(text + len - p);
-		if (!part || strspn(p, "0123456789-") < part) {
+		if (!part || !is_ports(p, part)) {
 			json_object_put(ports);
 			return cli_usage_error(cli,
-				"ports \"%s\": PORT[-PORT][,…][/tcp|/udp|/icmp] is wanted", text);
+				"ports \"%s\": \"%.*s\" is no PORT or PORT-PORT of up to 65535",
+				text, (int)part, p);
 		}
 		json_object_array_add(ports, json_object_new_string_len(p, (int)part));
 		p += part;
@@ -286,8 +347,10 @@ static int add_rule(struct cli *cli, const struct args *args, const char *action
 {
 	const char *to = args->words[1];
 	struct json_object *rule = json_object_new_object(), *list;
-	int status = 0;
+	int status = check_to(cli, to);
 
+	if (!status)
+		status = check_verify(cli, args_value(args, OPT_VERIFY));
 	doc_put_text(rule, "action", action);
 	if (strcmp(to, "any") != 0) {
 		list = json_object_new_array();
@@ -296,7 +359,7 @@ static int add_rule(struct cli *cli, const struct args *args, const char *action
 	}
 	if (args_has(args, OPT_VERIFY))
 		doc_put_text(rule, "verify", args_value(args, OPT_VERIFY));
-	if (args->n_words > 2)
+	if (!status && args->n_words > 2)
 		status = take_ports(cli, rule, args->words[2]);
 	if (!status)
 		status = put_rule(cli, args, rule);
@@ -314,72 +377,97 @@ static int policy_deny(struct cli *cli, const struct args *args)
 	return add_rule(cli, args, "deny");
 }
 
-/* "[tcp:|udp:|icmp:]HOST[:PORT]", HOST an address ([IPv6]) or a name: to, port and proto of a
- * question. NULL: it is not that. */
-static struct json_object *question_of(const char *word)
+/* Takes "tcp:", "udp:" or "icmp:" off, tcp where there is none. */
+static const char *take_proto(struct json_object *question, const char *word)
 {
 	static const char *const protos[] = {"tcp", "udp", "icmp"};
-	struct json_object *body = json_object_new_object();
-	char host[256], text[ADDR_STRLEN];
-	const char *at = word, *proto = "tcp", *colon;
-	struct endpoint dst;
-	unsigned long port;
-	char *end;
 
 	for (size_t i = 0; i < 3; i++) {
 		size_t len = strlen(protos[i]);
 
 		if (!strncmp(word, protos[i], len) && word[len] == ':') {
-			proto = protos[i];
-			at = word + len + 1;
+			doc_put_text(question, "proto", protos[i]);
+			return word + len + 1;
 		}
 	}
-	doc_put_text(body, "proto", proto);
-	if (endpoint_parse(at, &dst) == 0) {
-		doc_put_text(body, "to", addr_format(&dst.addr, text, sizeof(text)));
-		doc_put_int(body, "port", dst.port);
-		return body;
-	}
-	if (!strcmp(proto, "icmp")) {
-		doc_put_text(body, "to", at);
-		return body;
-	}
-	colon = strrchr(at, ':');
-	port = colon ? strtoul(colon + 1, &end, 10) : 0;
-	if (!colon || colon == at || (size_t)(colon - at) >= sizeof(host) || end == colon + 1 ||
-		*end || port > 65535) {
-		json_object_put(body);
-		return NULL;
-	}
-	snprintf(host, sizeof(host), "%.*s", (int)(colon - at), at);
-	doc_put_text(body, "to", host);
-	doc_put_int(body, "port", (long)port);
-	return body;
+	doc_put_text(question, "proto", "tcp");
+	return word;
 }
 
+/* "HOST" of ICMP, which has no port. */
+static int take_host(const struct cli *cli, struct json_object *question, const char *word)
+{
+	struct endpoint dst;
+	struct addr addr;
+	int status = 0;
+
+	if (addr_parse(word, &addr) < 0) {
+		if (endpoint_parse(word, &dst) == 0 || strchr(word, ':'))
+			return cli_usage_error(cli, "\"icmp:%s\": ICMP has no port", word);
+		status = check_name(cli, word, false);
+	}
+	doc_put_text(question, "to", word);
+	return status;
+}
+
+static int lacks_port(const struct cli *cli, const char *word, const struct addr *addr)
+{
+	return cli_usage_error(cli,
+		addr && !addr_is_v4(addr) ? "\"%s\": the port is wanted, as in [%s]:443"
+					  : "\"%s\": the port is wanted, as in %s:443",
+		word, word);
+}
+
+/* "HOST:PORT", HOST an address ([IPv6]) or a name. */
+static int take_endpoint(const struct cli *cli, struct json_object *question, const char *word)
+{
+	char host[256], text[ADDR_STRLEN];
+	const char *colon = strrchr(word, ':'), *digits;
+	struct endpoint dst;
+	unsigned port;
+
+	if (endpoint_parse(word, &dst) == 0) {
+		doc_put_text(question, "to", addr_format(&dst.addr, text, sizeof(text)));
+		doc_put_int(question, "port", dst.port);
+		return 0;
+	}
+	if (addr_parse(word, &dst.addr) == 0)
+		return lacks_port(cli, word, &dst.addr);
+	if (!colon)
+		return lacks_port(cli, word, NULL);
+	digits = colon + 1;
+	if (read_port(&digits, digits + strlen(digits), &port) < 0 || *digits)
+		return cli_usage_error(cli, "\"%s\": \"%s\" is no port", word, colon + 1);
+	snprintf(host, sizeof(host), "%.*s", (int)(colon - word), word);
+	doc_put_text(question, "to", host);
+	doc_put_int(question, "port", (long)port);
+	return check_name(cli, host, false);
+}
+
+/* The verdict's word, and what the text says after its own. */
 static void print_verdict(const struct cli *cli, struct json_object *verdict)
 {
-	const char *escape = cli->colour ? table_colour(doc_text(verdict, "verdict")) : NULL;
-	char clean[512];
+	const char *word = doc_text(verdict, "verdict"), *text = doc_text(verdict, "text");
+	const char *escape = cli->colour ? table_colour(word) : NULL;
+	char clean[1024];
 
-	printf("%s%s%s by %s", escape ? escape : "", doc_text(verdict, "verdict"),
-		escape ? "\033[0m" : "", doc_text(verdict, "by"));
-	if (doc_get(verdict, "rule"))
-		printf(" %s", doc_text(verdict, "rule"));
-	if (*doc_text(verdict, "text"))
-		printf(": %s", cli_clean(doc_text(verdict, "text"), clean, sizeof(clean)));
-	printf("\n");
+	printf("%s%s%s%s\n", escape ? escape : "", word, escape ? "\033[0m" : "",
+		cli_clean(text + strcspn(text, " :"), clean, sizeof(clean)));
 }
 
 static int policy_check(struct cli *cli, const struct args *args)
 {
-	struct json_object *body = question_of(args->words[1]), *verdict;
-	int status;
+	struct json_object *body = json_object_new_object(), *verdict;
+	const char *word = take_proto(body, args->words[1]);
+	int status = strcmp(doc_text(body, "proto"), "icmp") ? take_endpoint(cli, body, word)
+							     : take_host(cli, body, word);
 
-	if (!body)
-		return cli_usage_error(cli,
-			"\"%s\": [tcp:|udp:]HOST:PORT or icmp:HOST is wanted, as 1.2.3.4:443",
-			args->words[1]);
+	if (!status && args->n_words > 2)
+		status = check_name(cli, args->words[2], false);
+	if (status) {
+		json_object_put(body);
+		return status;
+	}
 	if (args->n_words > 2)
 		doc_put_text(body, "name", args->words[2]);
 	status = http_call(cli, "POST", http_path("vms", args->words[0], "policy", "check", NULL),
@@ -451,7 +539,7 @@ static const struct command commands[] = {
 	},
 	{
 		.name = "allow",
-		.usage = "VM TO [PORTS[/PROTO]] [--verify strict|dns]",
+		.usage = "VM TO [PORTS[/PROTO]] [--verify strict|dns] [--cut-existing]",
 		.summary = "Put a rule that allows before all others",
 		.example = "netctl policy allow web '*.github.com' 443/tcp",
 		.options = allow_options,
@@ -473,7 +561,7 @@ static const struct command commands[] = {
 	},
 	{
 		.name = "check",
-		.usage = "VM [tcp:|udp:|icmp:]HOST[:PORT] [NAME]",
+		.usage = "VM [tcp:|udp:]HOST:PORT|icmp:HOST [NAME]",
 		.summary = "Say whether a VM may go there, and which rule and name decide",
 		.example = "netctl policy check web api.github.com:443",
 		.min_words = 2,

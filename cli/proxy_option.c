@@ -155,6 +155,22 @@ static void take_list(struct proxy_option *option, const char *list)
 	json_object_object_add(option->doc, "no_proxy", items);
 }
 
+/* Puts one of two or three words into the document. */
+static int take_word(const struct cli *cli, const struct proxy_option *option, const char *key,
+	const char *name, const char *const *words, const char *value)
+{
+	for (size_t i = 0; words[i]; i++) {
+		if (!strcmp(words[i], value)) {
+			doc_put_text(option->doc, key, value);
+			return 0;
+		}
+	}
+	return words[2] ? cli_usage_error(cli, "%s %s: %s, %s or %s is wanted", name, value,
+				  words[0], words[1], words[2])
+			: cli_usage_error(cli, "%s %s: %s or %s is wanted", name, value, words[0],
+				  words[1]);
+}
+
 static void begin(struct proxy_option *option)
 {
 	if (option->doc)
@@ -174,6 +190,9 @@ bool proxy_option_is(const struct given *given)
 
 int proxy_option_take(struct cli *cli, struct proxy_option *option, const struct given *given)
 {
+	static const char *const failures[] = {"refuse", "direct", NULL};
+	static const char *const fakes[] = {"auto", "on", "off", NULL};
+
 	switch (given->id) {
 	case OPT_PROXY:
 		begin(option);
@@ -190,12 +209,11 @@ int proxy_option_take(struct cli *cli, struct proxy_option *option, const struct
 		return 0;
 	case OPT_PROXY_FAILURE:
 		begin(option);
-		doc_put_text(option->doc, "on_failure", given->value);
-		return 0;
+		return take_word(
+			cli, option, "on_failure", "--proxy-failure", failures, given->value);
 	case OPT_FAKE_IP:
 		begin(option);
-		doc_put_text(option->doc, "fake_ip", given->value);
-		return 0;
+		return take_word(cli, option, "fake_ip", "--fake-ip", fakes, given->value);
 	default:
 		return 0;
 	}

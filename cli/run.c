@@ -5,12 +5,16 @@
 #include "cli/args.h"
 #include "cli/json.h"
 #include "cli/limit_option.h"
+#include "cli/net_option.h"
 #include "cli/nouns.h"
 
 enum { OPT_MAP_ROOT = 'r' };
 
 static const struct option options[] = {
 	OPTION_MTU,
+	OPTION_SUBNET,
+	OPTION_MAC,
+	OPTIONS_DNS,
 	OPTION_POLICY,
 	OPTION_HOST_ACCESS,
 	OPTIONS_LIMIT,
@@ -33,6 +37,8 @@ static int take_args(struct run *run, const struct args *args)
 			run->map_root = true;
 		else if (args->given[i].id == OPT_VSOCK || args->given[i].id == OPT_CID)
 			status = vsock_option_take(run->cli, &run->vsock, &args->given[i]);
+		else if (net_option_is(&args->given[i]))
+			status = net_option_take(run->cli, run->body, &args->given[i]);
 		else if (!proxy_option_is(&args->given[i]))
 			status = vm_body_option(
 				run->cli, run->body, &run->forwards, &args->given[i]);

@@ -275,14 +275,16 @@ static const struct command commands[] = {
 	{
 		.name = "set",
 		.usage = "NAME OPTION...",
-		.summary = "Change settings of a VM, also while it runs: proxy, limits",
+		.summary =
+			"Change settings of a VM, also while it runs: DNS, policy, proxy, limits",
 		.example = "netctl vm set web --rate-in 100mbit --no-proxy corp.example",
 		.options = vm_set_options,
 		.min_words = 1,
 		.max_words = 1,
 		.run = vm_set,
 		.notes =
-			"What is not given stays as it is. TCP connections that stand stay on their\n"
+			"What is not given stays as it is; --dns and --search replace the lists, and\n"
+			"with '' empty them; --ttl 0 is for ever. TCP connections that stand stay on their\n"
 			"way, all else goes by the new proxy; a password goes with the proxy it was for.\n"
 			"A RATE is a number and bit, kbit, mbit, gbit or tbit (powers of 1000) a second;\n"
 			"\"none\" takes a limit away. Flows that go on are paced anew at once; none is ended.\n",

@@ -4,6 +4,7 @@
 
 #include "cli/attach.h"
 #include "cli/document.h"
+#include "cli/duration.h"
 #include "cli/file.h"
 #include "cli/http.h"
 #include "cli/json.h"
@@ -139,6 +140,17 @@ static struct json_object *link_of(struct json_object *body)
 		json_object_object_add(body, "link", link);
 	}
 	return link;
+}
+
+int vm_body_ttl(const struct cli *cli, struct json_object *body, const char *text)
+{
+	uint64_t seconds;
+
+	if (duration_parse(text, &seconds) < 0)
+		return cli_usage_error(
+			cli, "--ttl %s: a duration like 90s, 10m or 1h30m is wanted", text);
+	doc_put_int(body, "ttl", (int64_t)seconds);
+	return 0;
 }
 
 int vm_body_option(struct cli *cli, struct json_object *body, struct forwards *forwards,

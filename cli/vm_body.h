@@ -17,6 +17,7 @@ enum {
 	OPT_POLICY = 'p',
 	OPT_HOST_ACCESS = 'a',
 	OPT_FORWARD = 'f',
+	OPT_TTL = 't',
 };
 
 #define OPTION_MTU                                                                                 \
@@ -35,6 +36,12 @@ enum {
 #define OPTION_FORWARD                                                                             \
 	{                                                                                          \
 		OPT_FORWARD, 0, "forward", "SPEC", "a forward; may be given again"                 \
+	}
+
+#define OPTION_TTL                                                                                 \
+	{                                                                                          \
+		OPT_TTL, 0, "ttl", "DURATION",                                                     \
+			"delete the VM after so long without a VMM: 90s, 10m, 2h"                  \
 	}
 
 /* Forwards asked for, split by how they reach the daemon. */
@@ -60,6 +67,9 @@ int policy_load(struct cli *cli, const char *word, const char *field, struct jso
  * message printed; an option of another id is left alone. mtu goes to body.link. */
 int vm_body_option(struct cli *cli, struct json_object *body, struct forwards *forwards,
 	const struct given *given);
+
+/* Puts --ttl into the document. Returns 0 or STATUS_USAGE with the message printed. */
+int vm_body_ttl(const struct cli *cli, struct json_object *body, const char *text);
 
 /* A decimal number within bounds. Returns 0 or STATUS_USAGE with the message printed. */
 int parse_bounded(

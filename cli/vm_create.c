@@ -8,10 +8,10 @@
  * again when something after that fails, so that nothing is left half-done.
  */
 #include "cli/attach.h"
-#include "cli/duration.h"
 #include "cli/http.h"
 #include "cli/json.h"
 #include "cli/limit_option.h"
+#include "cli/net_option.h"
 #include "cli/proxy_option.h"
 #include "cli/socket.h"
 #include "cli/vm.h"
@@ -29,30 +29,18 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum {
-	OPT_LINK = 'l',
-	OPT_SUBNET = 's',
-	OPT_MAC = 'M',
-	OPT_DNS = 'd',
-	OPT_SEARCH = 'S',
-	OPT_DNS_UNLISTED = 'u',
-	OPT_EPHEMERAL = 'e',
-	OPT_TTL = 't'
-};
+enum { OPT_LINK = 'l', OPT_EPHEMERAL = 'e' };
 
 const struct option vm_create_options[] = {
 	{OPT_LINK, 0, "link", "KIND", "stream[:PATH] (default), dgram[:PATH], attach or none"},
 	OPTION_MTU,
 	OPTION_VSOCK,
 	OPTION_CID,
-	{OPT_SUBNET, 0, "subnet", "CIDR", "the guest's network (default 10.0.2.0/24)"},
-	{OPT_MAC, 0, "mac", "MAC", "the guest's hardware address"},
-	{OPT_DNS, 0, "dns", "ADDR", "ask this DNS server; may be given again"},
-	{OPT_SEARCH, 0, "search", "DOMAIN", "a search domain of the guest; may be given again"},
-	{OPT_DNS_UNLISTED, 0, "dns-unlisted", "nxdomain|answer",
-		"what DNS says of names that no rule of the policy could admit"},
+	OPTION_SUBNET,
+	OPTION_MAC,
+	OPTIONS_DNS,
 	{OPT_EPHEMERAL, 0, "ephemeral", NULL, "stay, and delete the VM at a signal"},
-	{OPT_TTL, 0, "ttl", "DURATION", "delete the VM after so long without a VMM: 90s, 10m, 2h"},
+	OPTION_TTL,
 	OPTION_POLICY,
 	OPTION_HOST_ACCESS,
 	OPTIONS_LIMIT,
@@ -120,7 +108,7 @@ static int take_link(const struct cli *cli, struct create *c, const char *value)
 		cli, "--link %s: a link is stream[:PATH], dgram[:PATH], attach or none", value);
 }
 
-/* {"outer":{"key":value}} is added to, made where it is missing. */
+/* An object of the document, made where it is missing. */
 static struct json_object *member(struct json_object *body, const char *key)
 {
 	struct json_object *obj = doc_get(body, key);
@@ -132,58 +120,22 @@ static struct json_object *member(struct json_object *body, const char *key)
 	return obj;
 }
 
-static int take_ttl(const struct cli *cli, struct create *c, const char *value)
-{
-	uint64_t seconds;
-
-	if (duration_parse(value, &seconds) < 0)
-		return cli_usage_error(
-			cli, "--ttl %s: a duration like 90s, 10m or 1h30m is wanted", value);
-	doc_put_int(c->body, "ttl", (int64_t)seconds);
-	return 0;
-}
-
-/* Appends to a list of dns. */
-static void add_dns(struct create *c, const char *key, const char *value)
-{
-	struct json_object *dns = member(c->body, "dns"), *list = doc_get(dns, key);
-
-	if (!list) {
-		list = json_object_new_array();
-		json_object_object_add(dns, key, list);
-	}
-	json_object_array_add(list, json_object_new_string(value));
-}
-
 static int take_option(struct cli *cli, struct create *c, const struct given *given)
 {
 	switch (given->id) {
 	case OPT_LINK:
 		return take_link(cli, c, given->value);
-	case OPT_SUBNET:
-		doc_put_text(member(c->body, "net"), "subnet", given->value);
-		return 0;
-	case OPT_MAC:
-		doc_put_text(member(c->body, "net"), "mac", given->value);
-		return 0;
-	case OPT_DNS:
-		add_dns(c, "upstreams", given->value);
-		return 0;
-	case OPT_SEARCH:
-		add_dns(c, "search", given->value);
-		return 0;
-	case OPT_DNS_UNLISTED:
-		doc_put_text(member(c->body, "dns"), "unlisted", given->value);
-		return 0;
 	case OPT_EPHEMERAL:
 		c->ephemeral = true;
 		return 0;
 	case OPT_TTL:
-		return take_ttl(cli, c, given->value);
+		return vm_body_ttl(cli, c->body, given->value);
 	case OPT_VSOCK:
 	case OPT_CID:
 		return vsock_option_take(cli, &c->vsock, given);
 	default:
+		if (net_option_is(given))
+			return net_option_take(cli, c->body, given);
 		if (proxy_option_is(given))
 			return proxy_option_take(cli, &c->proxy, given);
 		return vm_body_option(cli, c->body, &c->forwards, given);

@@ -17,8 +17,8 @@
 
 static const char usage[] =
 	"usage: netctld [options]\n"
-	"  --runtime-dir DIR  sockets (/run/netctl, or $XDG_RUNTIME_DIR/netctl)\n"
-	"  --state-dir DIR    records (/var/lib/netctl, or $XDG_STATE_HOME/netctl)\n"
+	"  --runtime-dir DIR  sockets (root: /run/netctl, else $XDG_RUNTIME_DIR/netctl)\n"
+	"  --state-dir DIR    records (root: /var/lib/netctl, else $XDG_STATE_HOME/netctl)\n"
 	"  --config FILE      settings (" DEFAULT_CONFIG ")\n"
 	"  --group NAME       who may use the sockets (netctl, if there is such a group)\n"
 	"  --netdp PROGRAM    data plane to start where none listens (the one beside netctld)\n"

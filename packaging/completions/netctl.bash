@@ -29,13 +29,22 @@ _netctl_words() {
 	mapfile -t COMPREPLY < <(compgen -W "$1" -- "$cur")
 }
 
+# Whether what follows such a short option is its value.
+_netctl_letter_takes() {
+	case $1$2 in
+	events-n | events-t | top-n | top-d | top-S | flows-n | flows-S | capture-w | capture-p | capture-c | apply-f) return 0 ;;
+	esac
+	return 1
+}
+
 _netctl() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
 	local noun= verb= i word words=() create run
 	local limits='--rate-in --rate-out --max-flows --new-flows'
+	local dns='--dns --search --dns-unlisted'
 	local proxy='--proxy --proxy-from --proxy-env --no-proxy --proxy-failure --fake-ip'
-	create="--link --vsock --cid --mtu --subnet --mac --dns --search --dns-unlisted --ephemeral --ttl --policy --host-access --forward $limits $proxy"
-	run="--mtu --policy --host-access --forward --vsock --cid $limits $proxy --map-root --help"
+	create="--link --vsock --cid --mtu --subnet --mac $dns --ephemeral --ttl --policy --host-access --forward $limits $proxy"
+	run="--mtu --subnet --mac $dns --policy --host-access --forward --vsock --cid $limits $proxy --map-root --help"
 	COMPREPLY=()
 
 	for ((i = 1; i < COMP_CWORD; i++)); do
@@ -46,11 +55,12 @@ _netctl() {
 		-*) ;;
 		*)
 			# The command of run is completed as one.
-			if [[ ${words[0]} == run && ${COMP_WORDS[i - 1]} != --@(mtu|policy|forward|vsock|cid|rate-in|rate-out|max-flows|new-flows|proxy|proxy-from|proxy-env|no-proxy|proxy-failure|fake-ip) ]]; then
+			if [[ ${words[0]} == run && ${COMP_WORDS[i - 1]} != --@(mtu|subnet|mac|dns|search|dns-unlisted|policy|forward|vsock|cid|rate-in|rate-out|max-flows|new-flows|proxy|proxy-from|proxy-env|no-proxy|proxy-failure|fake-ip) ]]; then
 				words+=("$word")
 				break
 			fi
-			[[ ${COMP_WORDS[i - 1]} == --@(mtu|policy|forward|vsock|cid|rate-in|rate-out|max-flows|new-flows|proxy|proxy-from|proxy-env|no-proxy|proxy-failure|fake-ip|proto|dir|state|src|dst|sport|dport|port|sort|limit|count|interval|link|subnet|mac|dns|search|dns-unlisted|ttl|name|since|from-file) ]] ||
+			[[ ${COMP_WORDS[i - 1]} == --@(mtu|policy|forward|vsock|cid|rate-in|rate-out|max-flows|new-flows|proxy|proxy-from|proxy-env|no-proxy|proxy-failure|fake-ip|proto|dir|state|src|dst|sport|dport|port|sort|limit|count|interval|link|subnet|mac|dns|search|dns-unlisted|ttl|name|since|from-file|verify|vm|type|max-size|snaplen|last|write|file) ]] ||
+				_netctl_letter_takes "${words[0]-}" "${COMP_WORDS[i - 1]}" ||
 				words+=("$word")
 			;;
 		esac
@@ -87,7 +97,17 @@ _netctl() {
 	--policy) mapfile -t COMPREPLY < <(compgen -W 'open public none' -f -- "$cur"); return ;;
 	--rate-in | --rate-out) _netctl_words '10mbit 100mbit 1gbit none'; return ;;
 	--max-flows | --new-flows | --src | --dst | --sport | --dport | --port | --limit | --count | --interval) return ;;
-	-n | -d) [[ $noun == @(flows|top) ]] && return ;;
+	-n | -d) [[ $noun == @(flows|top|events) ]] && return ;;
+	-p | -c) [[ $noun == capture ]] && return ;;
+	--vm) _netctl_words "$(_netctl_vms)"; return ;;
+	-t | --type)
+		if [[ $noun == events ]]; then
+			_netctl_words 'vm worker link vsock guest listener forward map policy flow.refused proxy env secret snapshot'
+			return
+		fi
+		;;
+	--verify) _netctl_words 'strict dns'; return ;;
+	--host-access) [[ "$noun $verb" == 'vm set' ]] && _netctl_words 'on off' && return ;;
 	--proto) _netctl_words 'tcp udp icmp vsock'; return ;;
 	--dir) _netctl_words 'in out'; return ;;
 	--state) _netctl_words 'established syn-sent syn-rcvd dialling guest-closed host-closed closing open dns forward echo'; return ;;
@@ -157,7 +177,7 @@ _netctl_verb() {
 	case "$noun $verb ${#words[@]}" in
 	'vm create '*) _netctl_words "$create --help" ;;
 	'vm list '*) _netctl_words '--help' ;;
-	'vm set '[3-9]*) _netctl_words "$limits $proxy --help" ;;
+	'vm set '[3-9]*) _netctl_words "$dns --ttl --policy --host-access $limits $proxy --help" ;;
 	'snapshot show 2' | 'snapshot export 2' | 'snapshot delete 2')
 		_netctl_words "$(_netctl_snapshots) --help"
 		;;

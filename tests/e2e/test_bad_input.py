@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from netctltest.daemon import NetctlError
 from netctltest.namespace import StreamGuest, TapGuest
 from netctltest.process import wait_for
 
@@ -145,6 +146,48 @@ def test_spec_says_which_part(daemon, spec, part):
     # A second line may point to the help.
     assert part in text.splitlines()[0] and len(text.splitlines()) <= 2
     assert daemon.ask("GET", "/v1/vms/vm/forwards") == {"items": []}
+
+
+@pytest.mark.parametrize("words, complaint", [
+    (("policy", "allow", "vm", "any", "--verify", "bogus"), "--verify bogus: strict or dns"),
+    (("policy", "allow", "vm", "a b"), '"a b": an address, a prefix, a name'),
+    (("policy", "deny", "vm", "10.0.0.1/8"), '"10.0.0.1/8" has host bits set'),
+    (("policy", "deny", "vm", "bücher.example"), "xn--"),
+    (("policy", "deny", "vm", "any", "70000"), '"70000" is no PORT'),
+    (("policy", "deny", "vm", "any", "80,9-3/tcp"), '"9-3" is no PORT'),
+    (("policy", "check", "vm", "8.8.8.8"), "the port is wanted, as in 8.8.8.8:443"),
+    (("policy", "check", "vm", "2001:db8::1"), "as in [2001:db8::1]:443"),
+    (("policy", "check", "vm", "icmp:8.8.8.8:5"), '"icmp:8.8.8.8:5": ICMP has no port'),
+    (("policy", "check", "vm", "8.8.8.8:70000"), '"70000" is no port'),
+    (("policy", "check", "vm", "a_b..c:1"), '"a_b..c": an address or a name is wanted'),
+    (("policy", "check", "vm", "bücher.example:1"), "xn--"),
+    (("policy", "check", "vm", "8.8.8.8:1", "*.x.org"), '"*.x.org"'),
+    (("vm", "set", "vm", "--fake-ip", "yes"), "--fake-ip yes: auto, on or off"),
+    (("vm", "set", "vm", "--proxy-failure", "x"), "--proxy-failure x: refuse or direct"),
+    (("vm", "set", "vm", "--host-access", "yes"), "--host-access yes: on or off"),
+    (("vm", "create", "x", "--dns", "foo"), "--dns foo: an address"),
+    (("vm", "create", "x", "--dns-unlisted", "no"), "--dns-unlisted no: nxdomain or answer"),
+    (("events", "--type", ","), "--type ,: no events"),
+    (("events", "--type", "flow.refusd"), 'is it "flow.refused"'),
+    (("events", "--type", "foo"), "they are of vm, worker, link"),
+    (("capture", "vm", "-w", "-", "--port", "99999"), "at most 8 ports of 1 to 65535 are wanted"),
+])
+def test_bad_word_is_quoted(shared_daemon, words, complaint):
+    shared_daemon.ask("POST", "/v1/vms", {"name": "vm", "link": {"kind": "none"}})
+    before = shared_daemon.ask("GET", "/v1/vms")
+    with pytest.raises(NetctlError) as error:
+        shared_daemon.netctl(*words)
+    assert error.value.status == 2 and complaint in error.value.text.splitlines()[0], error.value.text
+    assert shared_daemon.ask("GET", "/v1/vms") == before
+
+
+def test_events_of_a_vm_that_never_was(daemon):
+    assert new(daemon, "gone").status == 201
+    daemon.ask("DELETE", "/v1/vms/gone")
+    daemon.netctl("events", "--vm", "gone")
+    with pytest.raises(NetctlError) as error:
+        daemon.netctl("events", "--vm", "nobody")
+    assert error.value.status == 3 and "nobody" in error.value.text
 
 
 def test_socket_path_too_long(daemon):

@@ -159,6 +159,7 @@ def test_vsock_and_tsi(daemon, servers):
     (("--proto", "sctp"), "--proto sctp: tcp, udp, icmp or vsock is wanted"),
     (("--dir", "up"), "in or out is wanted"),
     (("--state", ""), "states are wanted"),
+    (("--state", "foo"), "--state foo: states are wanted, of established, syn-sent"),
     (("--sort", "size"), "--sort size: a key is age, idle, sent"),
     (("--limit", "0"), "--limit 0: a number of 1 to 100000"),
     (("--port", ",".join("80" for _ in range(33))), "more than 32 filters"),

@@ -100,6 +100,34 @@ def test_policy_is_put_only_if_it_is_as_it_was(daemon):
     assert put_if("*", "none").status == 200
 
 
+def test_what_was_set_is_printed(daemon):
+    daemon.ask("POST", "/v1/vms", {"name": "vm", "policy": "none"})
+    assert daemon.netctl("policy", "set", "vm", "open")["preset"] == "open"
+    assert daemon.netctl("policy", "deny", "vm", "192.0.2.7", "25")["rules"][0]["to"] == ["192.0.2.7"]
+    assert daemon.netctl("hosts", "set", "vm", "db.internal=10.0.2.2")["items"][0]["name"] == "db.internal"
+
+
+def test_verdict_is_said_once(daemon):
+    daemon.ask("POST", "/v1/vms", {"name": "vm", "policy": {"default": "deny", "rules": [
+        {"action": "allow", "to": ["192.0.2.0/24"]}]}})
+
+    def says(*words):
+        return subprocess.run(daemon.netctl_argv("policy", "check", "vm", *words), env=daemon.env, check=True,
+                              stdout=subprocess.PIPE, text=True).stdout
+    assert says("192.0.2.1:443") == "allow by rule 0\n"
+    assert says("icmp:8.8.8.8") == "deny by default\n"
+
+
+def test_settings_change_while_it_runs(daemon):
+    daemon.ask("POST", "/v1/vms", {"name": "vm", "link": {"kind": "none"}})
+    vm = daemon.netctl("vm", "set", "vm", "--dns", "192.0.2.1", "--search", "a.org", "--search", "b.org",
+                       "--dns-unlisted", "answer", "--host-access", "on", "--ttl", "1h", "--policy", "none")
+    assert vm["dns"] == {"upstreams": ["192.0.2.1"], "search": ["a.org", "b.org"], "unlisted": "answer"}
+    assert (vm["host_access"], vm["ttl"], vm["policy"]["preset"]) == (True, 3600, "none")
+    vm = daemon.netctl("vm", "set", "vm", "--search", "", "--host-access", "off")
+    assert (vm["dns"]["search"], vm["dns"]["upstreams"], vm["host_access"]) == ([], ["192.0.2.1"], False)
+
+
 def test_bad_file_is_refused_whole_with_its_line(tap_guest, web, tmp_path):
     before = put(tap_guest, [rule("allow", web.port)])
     path = tmp_path / "policy.json"

@@ -96,6 +96,14 @@ def test_resolv_conf(runner):
     assert "nameserver 10.0.2.2" in out
 
 
+def test_network_is_as_asked(runner):
+    status, out, err = runner.run("--subnet", "10.77.0.0/24", "--mac", "52:54:00:00:00:77", "--dns", "192.0.2.1",
+                                  "--search", "a.org", "--dns-unlisted", "answer", "--", "sh", "-c",
+                                  "cat /etc/resolv.conf; ip addr show eth0")
+    assert status == 0, err
+    assert "nameserver 10.77.0.2" in out and "search a.org" in out and "52:54:00:00:00:77" in out and "10.77.0.15" in out
+
+
 def test_resolves(runner):
     status, out, err = runner.run("--host-access", "--", "getent", "ahostsv4", "host.internal")
     assert status == 0, err
