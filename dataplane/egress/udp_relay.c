@@ -121,6 +121,7 @@ static void on_made(void *arg, const struct tunnel_end *made)
 		return;
 	}
 	r->control = made->fd;
+	tcp_socket_keepalive(r->control);
 	r->at = relay_address(made);
 	r->over = event_new(loop_base(r->loop), made->fd, EV_READ, on_over, r);
 	r->standing = r->over && event_add(r->over, NULL) == 0 && r->at.port;

@@ -508,6 +508,8 @@ START_TEST(an_association_stands_until_its_connection_ends)
 {
 	struct iovec piece = {"hold", 4};
 	struct udp_relay_held *held;
+	int on = 0;
+	socklen_t len = sizeof(on);
 
 	associate();
 	ck_assert_int_eq(udp_relay_way(&relay, peer("192.0.2.1:53")), 1);
@@ -516,6 +518,8 @@ START_TEST(an_association_stands_until_its_connection_ends)
 	ck_assert_int_eq(loop_run(loop), 0);
 	ck_assert_uint_eq(stood, 1);
 	ck_assert(udp_relay_stands(&relay));
+	ck_assert_int_eq(getsockopt(relay.control, SOL_SOCKET, SO_KEEPALIVE, &on, &len), 0);
+	ck_assert_int_ne(on, 0); /* a proxy that went silently is missed */
 	/* No address is the proxy's own. */
 	ck_assert(endpoint_eq(
 		udp_relay_at(&relay), &(struct endpoint){addr_from_v4(0x7f000001), 0x1234}));
