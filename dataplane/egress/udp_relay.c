@@ -55,6 +55,7 @@ static void stop(struct udp_relay *r)
 	r->standing = false;
 	egress_relays(r->egress)->n -= r->counted;
 	r->counted = false;
+	egress_relays(r->egress)->n_names -= r->n_names;
 	free(r->names);
 	r->names = NULL;
 	r->n_names = 0;
@@ -173,16 +174,18 @@ static uint32_t next_use(const struct udp_relay *r)
 	return last + 1;
 }
 
-/* Room for one more, or the place of the one that was used longest ago. */
+/* Room for one more, or the place of the one that was used longest ago; NULL where there is neither. */
 static struct udp_relay_name *name_room(struct udp_relay *r)
 {
+	struct egress_relays *all = egress_relays(r->egress);
 	struct udp_relay_name *v, *oldest = r->names;
 
-	if (r->n_names < UDP_PEERS_MAX) {
+	if (r->n_names < UDP_PEERS_MAX && all->n_names < UDP_RELAYS_NAMES_MAX) {
 		v = realloc(r->names, (r->n_names + 1) * sizeof(*v));
 		if (!v)
 			return NULL;
 		r->names = v;
+		all->n_names++;
 		return &v[r->n_names++];
 	}
 	for (size_t i = 1; i < r->n_names; i++) {
