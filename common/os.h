@@ -34,6 +34,9 @@ ssize_t os_sendmsg(int fd, const struct msghdr *msg, int flags);
 /* recvmsg(2) whose received fds are close-on-exec. */
 ssize_t os_recvmsg(int fd, struct msghdr *msg, int flags);
 
+/* After how many seconds of silence SO_KEEPALIVE asks whether a TCP socket's peer is there. */
+void os_tcp_keepidle(int fd, int seconds);
+
 /* The peer of a connected unix socket. pid is -1 where the system does not tell. */
 struct os_peer {
 	uid_t uid;

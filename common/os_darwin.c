@@ -10,6 +10,8 @@
 #include <fcntl.h>
 #include <mach-o/dyld.h>
 #include <malloc/malloc.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -163,6 +165,11 @@ int os_shm_create(const char *name, size_t size)
 void os_random(void *buf, size_t len)
 {
 	arc4random_buf(buf, len);
+}
+
+void os_tcp_keepidle(int fd, int seconds)
+{
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPALIVE, &seconds, sizeof(seconds));
 }
 
 struct timespec os_mtime(const struct stat *file)

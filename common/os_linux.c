@@ -8,6 +8,8 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <malloc.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -129,6 +131,11 @@ void os_random(void *buf, size_t len)
 			len -= (size_t)n;
 		}
 	}
+}
+
+void os_tcp_keepidle(int fd, int seconds)
+{
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &seconds, sizeof(seconds));
 }
 
 struct timespec os_mtime(const struct stat *file)

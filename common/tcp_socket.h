@@ -10,6 +10,8 @@
 #define COMMON_TCP_SOCKET_H
 
 void tcp_socket_splice(int fd);
+/* For a connection that nothing is said on: it ends half a minute after its peer went silently. */
+void tcp_socket_keepalive(int fd);
 void tcp_socket_close_orderly(int fd); /* closes: what was written still arrives, then FIN */
 
 #endif

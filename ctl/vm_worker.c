@@ -259,6 +259,19 @@ void vm_worker_configure(struct vm *vm, struct worker_client *client)
 
 /* ---- its life ---- */
 
+/* Another worker counts anew: what the one before told is written, and then its number forgotten, also
+ * by a netctld to come. */
+static void count_anew(struct vm *vm)
+{
+	struct error err;
+
+	vm_tell_refusals(vm);
+	events_flush(vm->vms->events);
+	vm->told.last = vm->told.stored = 0;
+	if (!vm->ephemeral && store_event_set_number(vm->vms->store, vm->config.name, 0, &err) < 0)
+		log_error(vm->config.name, "events.number_kept", "reason=\"%s\"", err.text);
+}
+
 static void on_up(void *arg, struct worker_client *client, enum supervised_how how)
 {
 	struct vm *vm = arg;
@@ -275,7 +288,7 @@ static void on_up(void *arg, struct worker_client *client, enum supervised_how h
 		vm_adopt(vm, client);
 		return;
 	}
-	vm->told.last = vm->told.stored = 0; /* another counts */
+	count_anew(vm);
 	if (how == SUPERVISED_AGAIN)
 		vm->flows_dead = vm->flow_memory >= 0;
 	if (!vm->settled)

@@ -14,6 +14,7 @@ int egress_dial_host(struct egress *egress, const struct endpoint *host, egress_
 struct egress_relays {
 	size_t n;
 	size_t held_bytes;
+	size_t n_names;
 };
 struct egress_relays *egress_relays(struct egress *egress);
 

@@ -55,6 +55,7 @@ static void stop(struct udp_relay *r)
 	r->standing = false;
 	egress_relays(r->egress)->n -= r->counted;
 	r->counted = false;
+	egress_relays(r->egress)->n_names -= r->n_names;
 	free(r->names);
 	r->names = NULL;
 	r->n_names = 0;
@@ -121,6 +122,7 @@ static void on_made(void *arg, const struct tunnel_end *made)
 		return;
 	}
 	r->control = made->fd;
+	tcp_socket_keepalive(r->control);
 	r->at = relay_address(made);
 	r->over = event_new(loop_base(r->loop), made->fd, EV_READ, on_over, r);
 	r->standing = r->over && event_add(r->over, NULL) == 0 && r->at.port;
@@ -172,16 +174,18 @@ static uint32_t next_use(const struct udp_relay *r)
 	return last + 1;
 }
 
-/* Room for one more, or the place of the one that was used longest ago. */
+/* Room for one more, or the place of the one that was used longest ago; NULL where there is neither. */
 static struct udp_relay_name *name_room(struct udp_relay *r)
 {
+	struct egress_relays *all = egress_relays(r->egress);
 	struct udp_relay_name *v, *oldest = r->names;
 
-	if (r->n_names < UDP_PEERS_MAX) {
+	if (r->n_names < UDP_PEERS_MAX && all->n_names < UDP_RELAYS_NAMES_MAX) {
 		v = realloc(r->names, (r->n_names + 1) * sizeof(*v));
 		if (!v)
 			return NULL;
 		r->names = v;
+		all->n_names++;
 		return &v[r->n_names++];
 	}
 	for (size_t i = 1; i < r->n_names; i++) {

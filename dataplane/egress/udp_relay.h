@@ -27,6 +27,7 @@
 #define UDP_RELAY_HELD_MAX 16u
 #define UDP_RELAY_HELD_BYTES (64u << 10)
 #define UDP_RELAYS_HELD_BYTES (4u << 20) /* over all of a worker's */
+#define UDP_RELAYS_NAMES_MAX 8192u       /* that destinations go by, likewise */
 
 struct udp_relay;
 struct udp_relay_name;

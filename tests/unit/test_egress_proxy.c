@@ -2,6 +2,7 @@
 /* Flows through the door that go by a proxy: what comes out, what fails, and that nothing is left. */
 #include "common/os.h"
 #include "dataplane/egress/dial.h"
+#include "dataplane/egress/dial_internal.h"
 #include "dataplane/egress/tunnel.h"
 #include "dataplane/egress/udp_relay.h"
 #include "dataplane/stack/frame.h"
@@ -508,6 +509,8 @@ START_TEST(an_association_stands_until_its_connection_ends)
 {
 	struct iovec piece = {"hold", 4};
 	struct udp_relay_held *held;
+	int on = 0;
+	socklen_t len = sizeof(on);
 
 	associate();
 	ck_assert_int_eq(udp_relay_way(&relay, peer("192.0.2.1:53")), 1);
@@ -516,6 +519,8 @@ START_TEST(an_association_stands_until_its_connection_ends)
 	ck_assert_int_eq(loop_run(loop), 0);
 	ck_assert_uint_eq(stood, 1);
 	ck_assert(udp_relay_stands(&relay));
+	ck_assert_int_eq(getsockopt(relay.control, SOL_SOCKET, SO_KEEPALIVE, &on, &len), 0);
+	ck_assert_int_ne(on, 0); /* a proxy that went silently is missed */
 	/* No address is the proxy's own. */
 	ck_assert(endpoint_eq(
 		udp_relay_at(&relay), &(struct endpoint){addr_from_v4(0x7f000001), 0x1234}));
@@ -531,6 +536,25 @@ START_TEST(an_association_stands_until_its_connection_ends)
 	ck_assert_uint_eq(ended, 1);
 	ck_assert(!udp_relay_stands(&relay));
 	dissociate();
+}
+END_TEST
+
+START_TEST(names_are_bounded_over_all_associations)
+{
+	associate();
+	egress_relays(egress)->n_names = UDP_RELAYS_NAMES_MAX - 1;
+	logged = "a.example";
+	ck_assert_int_eq(udp_relay_way(&relay, peer("192.0.2.1:53")), 1);
+	logged = "b.example"; /* in the place of the first */
+	ck_assert_int_eq(udp_relay_way(&relay, peer("192.0.2.2:53")), 1);
+	ck_assert_uint_eq(egress_relays(egress)->n_names, UDP_RELAYS_NAMES_MAX);
+	dissociate();
+	ck_assert_uint_eq(egress_relays(egress)->n_names, UDP_RELAYS_NAMES_MAX - 1);
+	egress_relays(egress)->n_names = UDP_RELAYS_NAMES_MAX;
+	egress_proxies_set(egress, one(PROXY_SOCKS5, fake.port));
+	ck_assert_int_eq(udp_relay_way(&relay, peer("192.0.2.3:53")), -ENOMEM);
+	dissociate();
+	egress_relays(egress)->n_names = 0;
 }
 END_TEST
 
@@ -658,6 +682,7 @@ int main(void)
 	tcase_set_timeout(udp, 30);
 	tcase_add_checked_fixture(udp, setup, teardown);
 	tcase_add_test(udp, an_association_stands_until_its_connection_ends);
+	tcase_add_test(udp, names_are_bounded_over_all_associations);
 	tcase_add_test(udp, answers_are_their_peers);
 	tcase_add_test(udp, a_new_association_meets_its_peers_anew);
 	tcase_add_test(udp, what_is_held_is_bounded);

@@ -121,6 +121,21 @@ START_TEST(another_worker_counts_anew)
 }
 END_TEST
 
+START_TEST(another_worker_counts_anew_for_the_next_netctld_too)
+{
+	tell_link(500, true);
+	RIG_WAIT(&rig, rig.events_seen == 500);
+	vm_rig_death(&rig, vm);
+	vm_rig_worker(&rig, vm, SUPERVISED_AGAIN);
+	RIG_WAIT(&rig, vm->configured);
+	/* As in a new process: */
+	memset(&vm->told, 0, sizeof(vm->told));
+	ck_assert_int_eq(vms_restore_told(&rig.daemon.vms, &(struct error){0}), 0);
+	tell_link(5, true);
+	RIG_WAIT(&rig, vm_rig_events(&rig, "link.up") == 2);
+}
+END_TEST
+
 START_TEST(the_rest_of_many_is_no_broken_protocol)
 {
 	Netdp__Envelope env = NETDP__ENVELOPE__INIT;
@@ -200,6 +215,7 @@ int main(void)
 	tcase_add_test(tc, refusals_come_before_what_is_told_later);
 	tcase_add_test(tc, the_next_netctld_knows_what_was_told);
 	tcase_add_test(tc, another_worker_counts_anew);
+	tcase_add_test(tc, another_worker_counts_anew_for_the_next_netctld_too);
 	tcase_add_test(tc, the_rest_of_many_is_no_broken_protocol);
 	tcase_add_test(tc, a_worker_that_tells_without_end_is_cut_off);
 	tcase_add_test(tc, what_was_told_before_costs_nothing);
