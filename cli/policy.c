@@ -403,7 +403,9 @@ static int take_host(const struct cli *cli, struct json_object *question, const 
 
 	if (addr_parse(word, &addr) < 0) {
 		if (endpoint_parse(word, &dst) == 0 || strchr(word, ':'))
-			return cli_usage_error(cli, "\"icmp:%s\": ICMP has no port", word);
+			return cli_usage_error(cli,
+				"\"icmp:%s\": ICMP has no port; icmp:ADDRESS or icmp:NAME is wanted",
+				word);
 		status = check_name(cli, word, false);
 	}
 	doc_put_text(question, "to", word);

@@ -181,6 +181,13 @@ def test_bad_word_is_quoted(shared_daemon, words, complaint):
     assert shared_daemon.ask("GET", "/v1/vms") == before
 
 
+def test_help_is_that_of_the_command(daemon):
+    assert daemon.netctl("help", "policy", "check") == daemon.netctl("policy", "check", "--help")
+    assert daemon.netctl("help", "flows") == daemon.netctl("flows", "--help")
+    assert daemon.netctl("help", "vm") == daemon.netctl("vm", "--help")
+    assert 'is it "policy"' in daemon.fails("help", "polic")
+
+
 def test_events_of_a_vm_that_never_was(daemon):
     assert new(daemon, "gone").status == 201
     daemon.ask("DELETE", "/v1/vms/gone")

@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from netctltest.process import SLOW, wait_for
+from netctltest.process import SLOW, run, wait_for
 
 GATEWAY = "10.0.2.2"
 
@@ -265,6 +265,17 @@ def test_events_are_chosen_by_vm_and_type(daemon):
     assert ids("--vm", "vm1") == list(range(1, 3001, 2))
     assert ids("--last", 3) == [3000, 3001, 3002]
     assert ids("--since", 2999, "--vm", "vm0") == [3000]
+
+
+def test_lines_are_aligned_and_plain(daemon):
+    fill(daemon, 11, "")
+    daemon.ask("POST", "/v1/vms", {"name": "web", "link": {"kind": "none"},
+                                   "forwards": [{"listen": {"port": 0}, "to": {"port": 80}}]})
+    status, out, err = run(daemon.netctl_argv("events"), 20, env=daemon.env)
+    lines = out.splitlines()
+    assert status == 0 and [line[:8] for line in lines[8:10]] == ["     9  ", "    10  "]
+    assert [line for line in lines if line != line.rstrip() or "{" in line] == []
+    assert [line for line in lines if "listen.proto=tcp" in line and "to.port=80" in line], out
 
 
 @pytest.mark.parametrize("query, field", [

@@ -101,7 +101,7 @@ def test_filters(tap_guest, servers):
     assert len(flows(tap_guest, "--src", "10.0.2.15")) == 4
     assert len(flows(tap_guest, "--state", "established")) == 3
     assert len(flows(tap_guest, "--state", "established,open")) == 4
-    assert flows(tap_guest, "--state", "establish") == []
+    assert flows(tap_guest, "--state", "closing") == []
     assert flows(tap_guest, "--dir", "in") == []
     # Of different kinds all must hold.
     assert flows(tap_guest, "-u", "--dport", a) == []
