@@ -70,18 +70,16 @@ int rate_parse(const char *text, uint64_t *bits)
 char *rate_format(uint64_t bits, char *buf, size_t len)
 {
 	size_t unit = 0, end;
-	uint64_t thousandth;
 
-	while (units[unit].bits > 1 &&
+	while (units[unit].bits >= 1000 &&
 		(bits < units[unit].bits || bits % (units[unit].bits / 1000)))
 		unit++;
-	thousandth = units[unit].bits / 1000;
-	if (!thousandth) {
+	if (units[unit].bits < 1000) {
 		snprintf(buf, len, "%llubit", (unsigned long long)bits);
 		return buf;
 	}
 	snprintf(buf, len, "%llu.%03llu", (unsigned long long)(bits / units[unit].bits),
-		(unsigned long long)(bits % units[unit].bits / thousandth));
+		(unsigned long long)(bits % units[unit].bits / (units[unit].bits / 1000)));
 	for (end = strlen(buf); buf[end - 1] == '0';)
 		end--;
 	if (buf[end - 1] == '.')
