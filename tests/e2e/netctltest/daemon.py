@@ -93,9 +93,10 @@ class Daemon:
         self.args = list(args)
         self.prefix = list(prefix)
         self.bin_dir = bin_dir
-        self.mark = "NETCTL_TEST=" + uuid.uuid4().hex
+        # By which its processes are known: the workers get no more of its environment than this.
+        self.mark = "/netctl-test-" + uuid.uuid4().hex
         self.env = dict(os.environ, **(env or {}))
-        self.env["NETCTL_TEST"] = self.mark.partition("=")[2]
+        self.env["PATH"] = self.env.get("PATH", os.defpath) + ":" + self.mark
         self.process = None
         self.starts = 0
         self.attached = []
