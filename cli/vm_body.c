@@ -17,7 +17,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define POLICY_MAX ((size_t)1 << 20)
+#define POLICY_MAX ((size_t)8 << 20) /* of a file with blanks; netctld takes 1 MiB without */
 
 int parse_bounded(
 	const struct cli *cli, const char *option, const char *text, long min, long max, long *out)
@@ -123,6 +123,9 @@ int policy_load(struct cli *cli, const char *word, const char *field, struct jso
 		return 0;
 	}
 	err = file_read(word, POLICY_MAX, &text, &len);
+	if (err == -EFBIG)
+		return cli_error(
+			cli, STATUS_FAILURE, "policy %s: more than %zu bytes", word, POLICY_MAX);
 	if (err < 0)
 		return cli_error(cli, STATUS_FAILURE,
 			"policy %s: %s (and no preset: open, public, none)", word, strerror(-err));

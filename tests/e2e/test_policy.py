@@ -241,3 +241,14 @@ def test_ten_thousand_rules(tap_guest, web):
     assert reaches(tap_guest, web.port) == "hello from the host\n"
     count = stats(tap_guest)
     assert len(count["rules"]) == 10000 and count["rules"][9999]["flows"] == 1
+
+
+def test_ten_thousand_rules_in_an_indented_file(daemon, tmp_path):
+    """The file is larger than a request may be; without its blanks it is not."""
+    daemon.ask("POST", "/v1/vms", {"name": "vm", "policy": "none"})
+    rules = [rule("allow", 443, to="*.host%d.example.com" % i) for i in range(10000)]
+    path = tmp_path / "policy.json"
+    path.write_text(json.dumps({"default": "deny", "rules": rules}, indent=4))
+    assert path.stat().st_size > 1 << 20
+    daemon.netctl("policy", "set", "vm", str(path))
+    assert daemon.ask("GET", "/v1/vms/vm/policy")["rules"] == rules
